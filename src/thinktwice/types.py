@@ -1,0 +1,211 @@
+"""The nouns of the house, as frozen dataclasses. Standard library only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+StepKind = Literal["text", "plan", "error", "undo", "action", "observation", "critique", "answer"]
+StopReason = Literal["done", "length", "budget", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with its reference answer. Law: `id` is stable across runs and machines."""
+
+    id: str
+    """Stable identifier: the source's own id, or a content hash."""
+    prompt: str
+    """The question as the dataset states it, without any template."""
+    answer: str
+    """The reference answer, in the form the task's score expects (GSM8K: the number after `####`)."""
+    solution: str | None = None
+    """A worked solution, one step a line, its last line the final answer; None where the dataset has none."""
+    level: int = 0
+    """Difficulty, where the dataset knows it (arith: operations; GSM8K: solution steps); 0 where it does not."""
+    choices: tuple[str, ...] = ()
+    """The options of a multiple-choice question, in order."""
+    context: tuple[str, ...] = ()
+    """Passages that belong to the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch of a trace. Law: steps stand in the order they were written, retracted ones included."""
+
+    kind: StepKind
+    """What the stretch is; it decides how a viewer colours it."""
+    text: str
+    """The decoded text, for people; `token_ids` is the truth."""
+    token_ids: tuple[int, ...] = ()
+    """The ids exactly as sampled or inserted; never re-encoded."""
+    sampled: bool = True
+    """True when the model wrote it, False when the decoder inserted it (an observation, a forced token)."""
+    kept: bool = True
+    """False when it was retracted, and for the control tokens that retracted it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What happened on one problem, from the end of the prompt on."""
+
+    problem_id: str
+    steps: tuple[Step, ...] = ()
+    stop: StopReason = "done"
+    """done: the model ended; length: out of context; budget: out of sampled tokens; error: see `error`."""
+    error: str | None = None
+    """One sentence, when `stop` is "error"."""
+
+    @property
+    def kept(self) -> tuple[Step, ...]:
+        """The steps that survive."""
+        return tuple(step for step in self.steps if step.kept)
+
+    @property
+    def reply(self) -> str:
+        """The text a user would see: what the steps that survive spell."""
+        return "".join(step.text for step in self.steps if step.kept)
+
+    @property
+    def sampled_tokens(self) -> int:
+        """Tokens the model wrote, retracted ones and control tokens included: the cost of this trace."""
+        return sum(len(step.token_ids) for step in self.steps if step.sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A judgement with its reason. Law: what could not be scored is counted apart, never a silent zero."""
+
+    value: float
+    """Usually 0 or 1."""
+    answer: str | None = None
+    """The answer extracted from the reply; None when none was found."""
+    why: str = ""
+    """Why the value is what it is, for a person reading one row."""
+    scored: bool = True
+    """False when the reply could not be judged at all (the trace ended in an error)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Problems by split, and how an answer to one is scored."""
+
+    name: str
+    splits: dict[str, Sequence[Problem]]
+    """"train", "dev", "test": disjoint by id and by prompt text (checked by `tasks.check_disjoint`)."""
+    score: Callable[[Problem, str], Score]
+    """Judges a reply's text against the problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Token ids and what is learned at each: the trainer knows nothing else.
+
+    All sequences have length T = len(token_ids). `targets[i]` is the id that the logits at position i should predict
+    (so a plain causal example has targets[i] = token_ids[i + 1]); `weights[i]` is how much that prediction counts
+    (0 = seen, not learned).  `dead_from[j]` is the index of the first query that no longer sees token j: query i sees
+    token j iff j <= i < dead_from[j]. T means "never deleted". `positions` are logical positions.
+    """
+
+    token_ids: tuple[int, ...]
+    targets: tuple[int, ...]
+    weights: tuple[float, ...]
+    positions: tuple[int, ...] | None = None
+    """Logical positions; None means 0..T-1."""
+    dead_from: tuple[int, ...] | None = None
+    """Attention layout; None means plain causal."""
+    problem_id: str = ""
+    """Where it came from, so that a bad batch can be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn."""
+
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 is no limit."""
+    max_new_tokens: int = 256
+    """Budget of *sampled* tokens a sequence, retracted ones included."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a sequence, looked for in the visible text."""
+    seed: int = 0
+    """Row r of a call draws from its own generator, seeded by (seed, its sample key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Delete the last `n` visible tokens (never into the prompt) and ban token ids at the depth reached."""
+
+    n: int
+    ban: tuple[int, ...] = ()
+    """Ids that may not be drawn next at that depth while the prefix before it stands: a pure rewind under greedy
+    decoding would meet the same state and repeat the same mistake for ever."""
+    reject: bool = False
+    """Throw away the token just drawn first (it is paid for, but never entered the context). Otherwise the token just
+    drawn has entered the context and counts among the `n`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Insert tokens after the token just drawn, as if they had been written, without sampling them."""
+
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the sequence. The token just drawn stays."""
+
+
+Edit = Rewind | Append | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """What a control or a logits rule may know of one sequence while it is being written."""
+
+    token_ids: Sequence[int]
+    """The visible ids: the prompt and everything that survives so far, in order."""
+    prompt_length: int
+    edits: int
+    """Rewinds applied to this row so far."""
+    sampled: int
+    """Tokens drawn for this row so far, retracted and rejected ones included."""
+
+
+class Control(Protocol):
+    """A trigger and the edit it causes. Law: pure; the same row and token give the same edit."""
+
+    @property
+    def watch(self) -> frozenset[int]:
+        """Ids that wake the control: it is asked when the token just drawn, or the visible token before it, is one of
+        these. Empty means: asked after every token."""
+        ...
+
+    def edit(self, row: RowView, drawn: int) -> Edit | None:
+        """Return the edit that `drawn` (not yet part of `row.token_ids`) causes, or None."""
+        ...
+
+
+Fate = Literal["kept", "deleted", "control", "rejected", "inserted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a row wrote after its prompt, in the order it was written; all tuples have one entry a token."""
+
+    token_ids: tuple[int, ...]
+    fates: tuple[Fate, ...]
+    """kept; deleted (rewound later); control (an undo token that was consumed); rejected (drawn, never entered the
+    context); inserted (by `Append`; survives)."""
+    logprobs: tuple[float, ...]
+    """Natural-log probability of each token under the distribution it was drawn from; 0 for inserted ones."""
+    stop: StopReason
+    error: str | None = None
+
+    @property
+    def kept_ids(self) -> tuple[int, ...]:
+        """The ids that survive."""
+        return tuple(t for t, fate in zip(self.token_ids, self.fates, strict=True) if fate in ("kept", "inserted"))
