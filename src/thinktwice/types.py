@@ -85,6 +85,26 @@ class Score:
     """False when the reply could not be judged at all (the trace ended in an error)."""
 
 
+class Oracle(Protocol):
+    """Judges solution text step by step. Only some tasks have one; it never looks at a model."""
+
+    def first_wrong(self, problem: Problem, solution: str) -> tuple[int, str] | None:
+        """Return (index of the first wrong line, its kind), or None when every line is right."""
+        ...
+
+    def is_viable(self, problem: Problem, text: str) -> bool:
+        """Say whether text that may stop in the middle of a line can still be continued to a right solution."""
+        ...
+
+    def plausible_errors(self, problem: Problem, text: str) -> Sequence[str]:
+        """Return wrong lines that could tempt a writer after `text` (whole right lines)."""
+        ...
+
+    def complete(self, problem: Problem, text: str) -> str | None:
+        """Continue `text` (whole right lines) to a right solution; None when it cannot be."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """Problems by split, and how an answer to one is scored."""
@@ -94,6 +114,8 @@ class Task:
     """"train", "dev", "test": disjoint by id and by prompt text (checked by `tasks.check_disjoint`)."""
     score: Callable[[Problem, str], Score]
     """Judges a reply's text against the problem."""
+    oracle: Oracle | None = None
+    """The step oracle, where the task has one."""
 
 
 @dataclass(frozen=True, slots=True)

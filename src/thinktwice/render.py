@@ -1,0 +1,145 @@
+"""Text ↔ token ids: the only place where they meet. Law: generation's prompt is a prefix of training's input.
+
+Sampled ids are never decoded and encoded again (a text round trip corrupts 20–98 % of backtracking examples: merges
+across an error's edge, half a UTF-8 character). So a solution is encoded line by line, once, and everything
+after that works on ids.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from thinktwice.errors import ConfigError, ModelError
+from thinktwice.resolve import resolve
+from thinktwice.types import Completion, Problem, Step, StepKind, Trace
+
+
+class Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer."""
+
+    @property
+    def eos_token_id(self) -> int | None: ...  # noqa: D102
+    @property
+    def chat_template(self) -> str | None: ...  # noqa: D102
+    def __call__(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> Any: ...  # noqa: D102
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...  # noqa: D102
+    def apply_chat_template(self, messages: Any, **options: Any) -> Any: ...  # noqa: D102
+    def __len__(self) -> int: ...
+
+
+PLAIN = "{question}\n"
+"""The default template of a model without a chat template."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """Prompts and solutions of one model, as ids."""
+
+    tokenizer: Tokenizer
+    template: str | None = None
+    """Text with one `{question}`, or "chat" for the tokenizer's chat template; None: chat where there is one."""
+
+    def __post_init__(self) -> None:
+        if self.template not in (None, "chat") and "{question}" not in str(self.template):
+            raise ConfigError(f"model.template={self.template!r} has no {{question}}. Write for example {PLAIN!r}.")
+        if self.template == "chat" and not self.tokenizer.chat_template:
+            raise ModelError(
+                "model.template=chat, but this tokenizer has no chat template. Give a text with {question}."
+            )
+
+    @cached_property
+    def end_id(self) -> int:
+        """The id that ends a reply."""
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError("this tokenizer has no end token, so a reply could never stop. Set tokenizer.eos_token.")
+        return self.tokenizer.eos_token_id
+
+    @cached_property
+    def step_ends(self) -> frozenset[int]:
+        """The ids whose text ends with a line break: a step ends with one of them."""
+        return frozenset(i for i in range(len(self.tokenizer)) if self.text((i,)).endswith("\n"))
+
+    def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """Encode text. Text that merely spells a special or control token stays text.
+
+        `special=True` adds what the tokenizer puts around a prompt (a beginning-of-sequence token).
+        """
+        return tuple(self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"])
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Decode ids for a person or a scorer; control tokens included, the end token left out."""
+        kept = [i for i in token_ids if i != self.tokenizer.eos_token_id]
+        return self.tokenizer.decode(kept, skip_special_tokens=False)
+
+    def prompt(self, problem: Problem) -> tuple[int, ...]:
+        """Render a problem as the ids that generation starts from."""
+        return self.question(problem.prompt)
+
+    def question(self, text: str) -> tuple[int, ...]:
+        """Render the text of a question as the ids that generation starts from."""
+        template = self.template or ("chat" if self.tokenizer.chat_template else PLAIN)
+        if template != "chat":
+            return self.encode(template.replace("{question}", text), special=True)
+        # The template is rendered around a marker so that a question spelling a control token stays text.
+        marker = "\x00question\x00"
+        whole = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True
+        )
+        before, found, after = whole.partition(marker)
+        if not found:
+            raise ModelError(
+                "this model's chat template rewrites the question. Set model.template to a text with {question}."
+            )
+        frame = [
+            tuple(self.tokenizer(part, add_special_tokens=False, split_special_tokens=False)["input_ids"])
+            for part in (before, after)
+        ]
+        return frame[0] + self.encode(text) + frame[1]
+
+    def steps(self, solution: str) -> tuple[tuple[int, ...], ...]:
+        """Encode a solution line by line, so that a step is whole tokens; the last ends with the end token."""
+        lines = solution.splitlines(keepends=True)
+        encoded = [self.encode(line) for line in lines]
+        if not encoded:
+            raise ConfigError("a solution must have at least one line")
+        return (*encoded[:-1], (*encoded[-1], self.end_id))
+
+    def solution(self, text: str) -> tuple[int, ...]:
+        """Encode a whole solution, end token included."""
+        return tuple(i for step in self.steps(text) for i in step)
+
+    def trace(
+        self, problem_id: str, completion: Completion, *, undo_id: int | None = None, unit: str = "token"
+    ) -> Trace:
+        """Turn what an engine wrote into a trace: one step for each run of tokens that share a fate.
+
+        `undo_id` is given when the decoder kept retracted text in the context, so that the retractions are still to be
+        resolved. A surviving stretch's text is cut from the decoded whole, so that characters of several tokens stay
+        whole.
+        """
+        if completion.stop == "error":
+            return Trace(problem_id, (), "error", completion.error)
+        fates: list[str] = list(completion.fates)
+        if undo_id is not None:
+            resolved = resolve(completion.token_ids, undo_id, unit=unit, step_ends=self.step_ends)  # type: ignore[arg-type]
+            fates = ["control" if fate in ("undo", "noop") else fate for fate in resolved.fates]
+        steps: list[Step] = []
+        kept: list[int] = []
+        spelled = 0
+        start = 0
+        for index in range(1, len(fates) + 1):
+            if index < len(fates) and fates[index] == fates[start]:
+                continue
+            ids, fate = completion.token_ids[start:index], fates[start]
+            start = index
+            survives = fate in ("kept", "inserted")
+            if survives:
+                kept.extend(ids)
+                whole = self.text(kept)
+                text, spelled = whole[spelled:], len(whole)
+            else:
+                text = self.text(ids)
+            kind: StepKind = {"deleted": "error", "control": "undo"}.get(fate, "text")  # type: ignore[assignment]
+            steps.append(Step(kind, text, ids, sampled=fate != "inserted", kept=survives))
+        return Trace(problem_id, tuple(steps), completion.stop)
