@@ -134,10 +134,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse a recipe that contradicts itself."""
-        _require_name(self.name, "name")
+        _require_name(self.name, "name", r"[A-Za-z0-9][A-Za-z0-9._-]*")
         _require(bool(self.arms), "arms must name at least one arm")
         for name, arm in self.arms.items():
-            _require_name(name, f"arms.{name}")
+            _require_name(name, f"arms.{name}", r"[A-Za-z0-9][A-Za-z0-9_-]*")
             if arm.weights is not None:
                 source = self._arm(arm.weights, f"arms.{name}.weights")
                 _require(
@@ -177,8 +177,8 @@ def _require(holds: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _require_name(name: str, where: str) -> None:
+def _require_name(name: str, where: str, pattern: str) -> None:
     _require(
-        re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None,
-        f"{where}: {name!r} names a file or directory; use letters, digits, '.', '-' and '_' only",
+        re.fullmatch(pattern, name) is not None,
+        f"{where}: {name!r} names a file or directory; use letters, digits, '-' and '_' only",
     )

@@ -1,0 +1,108 @@
+"""What a run writes down and a report reads back. Law: to disk by `config.to_dict`, back by `config.parse`."""
+
+from dataclasses import dataclass, field
+
+from thinktwice.types import Score, Trace
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TraceRecord:
+    """One answer of one arm: a row of `traces/<arm>.jsonl`."""
+
+    key: str
+    """Unique in its file; the problem's id, or `<id>/<sample>`."""
+    arm: str
+    level: int
+    question: str
+    reference: str
+    """The reference answer."""
+    trace: Trace
+    score: Score
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm at one level. Law: `n` counts every problem; what could not be scored is wrong, and told apart."""
+
+    n: int
+    accuracy: float
+    """Fraction in [0, 1]."""
+    ci: Interval
+    """95 % interval of the accuracy (Wilson), as fractions."""
+    unscored: int = 0
+    """Problems whose reply could not be judged at all."""
+    sampled_tokens: float | None = None
+    """Tokens sampled a problem, retracted ones included."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm `a` minus arm `b` on the same problems of one level."""
+
+    a: str
+    b: str
+    level: int
+    difference: float
+    """Difference of accuracies, as a fraction."""
+    ci: Interval
+    """95 % interval of the paired difference."""
+    p: float | None = None
+    """Exact McNemar p-value."""
+
+
+@dataclass(frozen=True)
+class Retraction:
+    """What the undo tokens of one arm at one level did, against the oracle; shares are fractions."""
+
+    retractions: int
+    precision: float | None = None
+    """Share of retractions that removed a wrong step; None when there were none."""
+    recall: float | None = None
+    """Share of wrong steps that were retracted; None when there were none."""
+    useful: float | None = None
+    """Share that replaced a wrong step with a right one."""
+    harmful: float | None = None
+    """Share that replaced a right step with a wrong one."""
+    no_op: float | None = None
+    """Share that wrote the same step again, or deleted nothing."""
+    deleted_tokens: float | None = None
+    """Share of sampled tokens that were deleted."""
+    budget_hits: int = 0
+    """Problems that ended because the token budget was spent."""
+
+
+@dataclass(frozen=True)
+class ThresholdPoint:
+    """One bias on the undo logit, tried on dev."""
+
+    bias: float
+    precision: float | None
+    recall: float | None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The undo threshold: the bias chosen on dev, and everything it was chosen from."""
+
+    bias: float
+    points: tuple[ThresholdPoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The numbers of a finished run: `summary.json`."""
+
+    arms: dict[str, dict[int, Cell]]
+    """Arm -> level -> cell."""
+    comparisons: tuple[Comparison, ...] = ()
+    headline: Comparison | None = None
+    """The comparison the recipe fixed in advance."""
+    retraction: dict[str, dict[int, Retraction]] = field(default_factory=dict)
+    threshold: Threshold | None = None
+    failures: dict[str, int] = field(default_factory=dict)
+    """How often each thing went wrong ("quarantined lines", "budget", "length", "unscored", ...); 0 is written too."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds a stage, over every attempt."""
