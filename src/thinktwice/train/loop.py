@@ -1,0 +1,345 @@
+"""Our own training loop: one process, explicit targets, and a run that can be killed anywhere."""
+
+import math
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from thinktwice.errors import ConfigError, TrainError
+from thinktwice.train.batch import Batch, StepSource, collate, plan_window
+from thinktwice.train.checkpoint import Checkpoint, load_newest, save_checkpoint
+from thinktwice.train.metrics import Clock, Metrics, StepReport
+from thinktwice.train.objective import Objective
+from thinktwice.train.optimizer import build_optimizers, set_learning_rate
+from thinktwice.train.settings import Training
+from thinktwice.types import Example
+
+Progress = Callable[[StepReport], None]
+SCALER_PATIENCE = 25
+"""fp16: steps in a row that may overflow while the loss scale is being found."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a training ended."""
+
+    steps: int
+    """Optimiser steps taken."""
+    tokens: int
+    """Tokens trained on, padding not counted."""
+    supervised: int
+    """Of these, tokens with a weight above 0."""
+    loss: float
+    """Loss of the last step."""
+    dev_loss: float | None
+    """Dev loss of the weights the model has now; None without dev examples."""
+    best_step: int
+    """The step these weights are from: the last, or the best on dev with early stopping."""
+
+
+def choose_device() -> torch.device:
+    """Return the GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_precision(settings: Training, device: torch.device) -> str:
+    """Resolve "auto" and refuse what the device can't do.
+
+    Raises:
+        ConfigError: fp16 without a GPU.
+    """
+    if settings.precision == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if settings.precision == "fp16" and device.type != "cuda":
+        raise ConfigError("training.precision=fp16 needs a GPU; use fp32 or bf16 on a CPU.")
+    return settings.precision
+
+
+def train_loop(
+    model: nn.Module,
+    source: StepSource,
+    settings: Training,
+    *,
+    out_dir: Path | None = None,
+    dev: Sequence[Example] = (),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+    base: str = "",
+) -> TrainResult:
+    """Train `model` in place. Law: killed anywhere and called again, it ends with bit-identical weights.
+
+    Args:
+        model: a causal language model, or PEFT's wrapper of one; what requires a gradient is trained.
+        source: the batches; `source.total` steps are taken.
+        settings: see `Training`.
+        out_dir: where metrics.jsonl and checkpoints/ go; None: nothing is written, nothing can be resumed.
+        dev: examples whose loss is measured every `eval_every` steps and at the end.
+        progress: called after every step.
+        device: default: the GPU when there is one.
+        base: identifies the weights training starts from, so that a resume over others is refused.
+
+    Raises:
+        TrainError: a loss or gradient that is not finite (naming step and problems; nothing is saved as good), a
+            checkpoint of another training.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the running step is finished and saved.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainError("training.backend=loop is one process; use training.backend=trl with several.")
+    return _Loop(model, source, settings, out_dir, dev, progress, device or choose_device(), base).run()
+
+
+class _Loop:
+    """The state of one training."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: StepSource,
+        settings: Training,
+        out_dir: Path | None,
+        dev: Sequence[Example],
+        progress: Progress | None,
+        device: torch.device,
+        base: str,
+    ) -> None:
+        self.source, self.settings, self.progress, self.device = source, settings, progress, device
+        self.precision = choose_precision(settings, device)
+        self.model = model.to(device).train()
+        torch.manual_seed(settings.seed)
+        if settings.gradient_checkpointing:
+            enable_checkpointing(model)
+        self.objective = Objective(model)
+        self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not self.named:
+            raise TrainError("No weight of the model requires a gradient; there is nothing to train.")
+        self.optimizers = build_optimizers(model, settings)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.dev = dev_batches(dev, settings)
+        if settings.early_stopping and not self.dev:
+            raise ConfigError("training.early_stopping needs dev examples; give some or set it to 0.")
+        self.folder = None if out_dir is None else out_dir / "checkpoints"
+        self.metrics_path = None if out_dir is None else out_dir / "metrics.jsonl"
+        self.identity = {
+            "settings": settings.fingerprint(),
+            "data": source.fingerprint,
+            "base": base,
+            "precision": self.precision,
+            "device": device.type,
+            "world_size": 1,
+        }
+        self.step, self.cursor = 0, (0, 0)
+        self.counts = {"tokens": 0, "supervised": 0, "overflows": 0, "bad_evaluations": 0, "best_step": 0}
+        self.loss, self.dev_loss, self.best_loss = math.nan, math.nan, math.inf
+        self.best: dict[str, Tensor] = {}
+        self.stopped = False
+
+    def run(self) -> TrainResult:
+        if self.folder is not None and (saved := load_newest(self.folder, self.identity)) is not None:
+            self._restore(saved)
+        metrics, clock = Metrics(self.metrics_path, self.step), Clock(self.step, self.counts["tokens"])
+        steps = self.source.total
+        with _finish_step_on_signal() as interrupted:
+            for batches, cursor in self.source.steps(self.cursor) if not self._finished() else ():
+                lr = set_learning_rate(self.optimizers, self.settings, self.step, steps)
+                self.loss, grad_norm = self._optimise([batch.to(self.device) for batch in batches])
+                self.step, self.cursor = self.step + 1, cursor
+                due = self.settings.eval_every and self.step % self.settings.eval_every == 0
+                measured = self._evaluate() if self.dev and (due or self.step == steps) else None
+                speed, eta = clock.read(self.step, steps, self.counts["tokens"])
+                report = StepReport(
+                    self.step, steps, self.loss, lr, grad_norm, self.counts["tokens"], speed, eta, measured
+                )
+                ended = self._finished()
+                if self.step % self.settings.log_every == 0 or measured is not None or ended or self.step == 1:
+                    metrics.write(report)
+                if self.progress is not None:
+                    self.progress(report)
+                if self.settings.save_every and self.step % self.settings.save_every == 0 and not ended:
+                    self._save()
+                if interrupted:
+                    self._save()
+                    raise interrupted[0]
+                if ended:
+                    break
+        if self.settings.early_stopping:
+            self._load_weights(self.best)
+            self.dev_loss = self.best_loss
+        self.model.eval()
+        best_step = self.counts["best_step"] if self.settings.early_stopping else self.step
+        dev_loss = self.dev_loss if self.dev else None
+        return TrainResult(self.step, self.counts["tokens"], self.counts["supervised"], self.loss, dev_loss, best_step)
+
+    def _finished(self) -> bool:
+        return self.stopped or self.step >= self.source.total
+
+    def _optimise(self, batches: list[Batch]) -> tuple[float, float]:
+        """Take one step and return (loss, gradient norm): one normalisation for the whole step, not one a batch."""
+        total = sum(batch.weight for batch in batches)
+        if not total > 0:
+            raise TrainError(f"Step {self.step + 1} has nothing to learn: every weight is 0 ({_names(batches)}).")
+        loss = torch.zeros((), device=self.device)
+        for batch in batches:
+            with self._autocast():
+                part = self.objective(batch) / total
+            torch.autograd.backward(self.scaler.scale(part))
+            loss += part.detach()
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        limit = self.settings.max_grad_norm or math.inf
+        norm = float(nn.utils.clip_grad_norm_(self.named.values(), limit))
+        value = float(loss)
+        if not math.isfinite(value):
+            raise TrainError(f"The loss is {value} at step {self.step + 1} ({_names(batches)}). {_ADVICE}")
+        self.counts["overflows"] = 0 if math.isfinite(norm) else self.counts["overflows"] + 1
+        patience = SCALER_PATIENCE if self.scaler.is_enabled() else 0  # the scaler skips the step by itself
+        if self.counts["overflows"] > patience:
+            raise TrainError(f"The gradient is {norm} at step {self.step + 1} ({_names(batches)}). {_ADVICE}")
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()
+        self.counts["tokens"] += sum(batch.tokens for batch in batches)
+        self.counts["supervised"] += sum(len(batch.supervised_N) for batch in batches)
+        return value, norm
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    @torch.no_grad()
+    def _evaluate(self) -> float:
+        self.model.eval()
+        total, weight = 0.0, 0.0
+        for batch in self.dev:
+            with self._autocast():
+                total += float(self.objective(batch.to(self.device)))
+            weight += batch.weight
+        self.model.train()
+        self.dev_loss = total / weight
+        if not math.isfinite(self.dev_loss):
+            raise TrainError(f"The dev loss is {self.dev_loss} after step {self.step}. {_ADVICE}")
+        if self.settings.early_stopping:
+            if self.dev_loss < self.best_loss:
+                self.best_loss, self.counts["best_step"], self.counts["bad_evaluations"] = self.dev_loss, self.step, 0
+                self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.named.items()}
+            else:
+                self.counts["bad_evaluations"] += 1
+                self.stopped = self.counts["bad_evaluations"] >= self.settings.early_stopping
+        return self.dev_loss
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        tensors: dict[str, Tensor] = {f"weights/{name}": p for name, p in self.named.items()}
+        tensors |= {f"buffers/{name}": b for name, b in self.model.state_dict().items() if name in self._buffers()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        for index, optimizer in enumerate(self.optimizers):
+            for key, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{index}/{key}/{name}": tensor for name, tensor in state.items()}
+        tensors["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        state = {
+            "cursor": list(self.cursor),
+            "counts": self.counts,
+            "loss": self.loss,
+            "dev_loss": self.dev_loss,
+            "best_loss": self.best_loss,
+            "scaler": self.scaler.state_dict(),
+        }
+        save_checkpoint(self.folder, Checkpoint(self.step, tensors, state), self.identity)
+
+    def _buffers(self) -> set[str]:
+        return {name for name, _ in self.model.named_buffers()}
+
+    def _restore(self, saved: Checkpoint) -> None:
+        self.step, self.cursor = saved.step, (saved.state["cursor"][0], saved.state["cursor"][1])
+        self.counts = dict(saved.state["counts"])
+        self.loss, self.dev_loss, self.best_loss = (saved.state[key] for key in ("loss", "dev_loss", "best_loss"))
+        patience = self.settings.early_stopping
+        self.stopped = bool(patience) and self.counts["bad_evaluations"] >= patience
+        self._load_weights(_under(saved.tensors, "weights/"))
+        self.model.load_state_dict(_under(saved.tensors, "buffers/"), strict=False)
+        self.best = _under(saved.tensors, "best/")
+        for index, optimizer in enumerate(self.optimizers):
+            states: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under(saved.tensors, f"optimizer/{index}/").items():
+                key, field = name.split("/")
+                states.setdefault(int(key), {})[field] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        if saved.state["scaler"]:
+            self.scaler.load_state_dict(saved.state["scaler"])
+        torch.set_rng_state(saved.tensors["random/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved.tensors["random/cuda"], self.device)
+
+    @torch.no_grad()
+    def _load_weights(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self.named.items():
+            parameter.copy_(weights[name])
+
+
+def dev_batches(dev: Sequence[Example], settings: Training) -> list[Batch]:
+    """Return dev examples in batches, always the same ones, in the order of their lengths."""
+    if not dev:
+        return []
+    plan = plan_window(dev, replace(settings, grad_accumulation=1), random.Random(0))
+    return [collate(rows) for rows in plan]
+
+
+def enable_checkpointing(model: nn.Module) -> None:
+    """Recompute activations in the backward pass."""
+    enable: Any = getattr(model, "activation_checkpointing_enable", None)  # Transformers from 5.2x on
+    if enable is None:
+        enable = model.gradient_checkpointing_enable
+    enable()
+    if not all(p.requires_grad for p in model.parameters()):
+        cast(Any, model).enable_input_require_grads()  # a frozen embedding would cut the graph before the first block
+
+
+_ADVICE = (
+    "Nothing of this step was kept. Lower training.lr, set training.max_grad_norm, or use training.precision=fp32; "
+    "look at these problems with `thinktwice show`."
+)
+
+
+def _names(batches: Sequence[Batch], shown: int = 8) -> str:
+    names = [name for batch in batches for name in batch.problem_ids]
+    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"problems {', '.join(names[:shown])}{rest}"
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _finish_step_on_signal() -> Iterator[list[BaseException]]:
+    """Collect Ctrl-C and SIGTERM instead of dying in the middle of a step; a second one is immediate."""
+    caught: list[BaseException] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def remember(number: int, frame: object) -> None:
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        if caught:
+            raise error
+        caught.append(error)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

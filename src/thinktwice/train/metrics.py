@@ -1,0 +1,75 @@
+"""One line of metrics a logged step: what happened, how fast, and how long it will take."""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One optimiser step, as written to metrics.jsonl and given to the progress callback."""
+
+    step: int
+    """Steps taken, this one included."""
+    steps: int
+    """Steps there are to take."""
+    loss: float
+    """Weighted mean negative log-likelihood of the step, in nats a token."""
+    lr: float
+    grad_norm: float
+    """Global norm before clipping."""
+    tokens: int
+    """Tokens trained on so far, padding not counted, seen ones included."""
+    tokens_per_second: float
+    """Since this process started training."""
+    eta_s: float
+    """Seconds to the last step at that speed."""
+    dev_loss: float | None = None
+    """Loss on dev after this step; None where it was not measured."""
+
+
+class Metrics:
+    """Appends step reports to a JSON-lines file. Law: one line a step, also after a resume."""
+
+    def __init__(self, path: Path | None, after_step: int = 0) -> None:
+        self.path = path
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The killed process may have logged steps that are taken again now, and may have left half a line.
+        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= after_step]
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        os.replace(aside, path)
+
+    def write(self, report: StepReport) -> None:
+        """Append one line."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(asdict(report)) + "\n")
+
+
+def _whole_lines(path: Path) -> list[str]:
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            if isinstance(json.loads(line).get("step"), int):
+                lines.append(line)
+        except (ValueError, AttributeError):
+            continue
+    return lines
+
+
+class Clock:
+    """Tokens a second and time to go, from the moment it is made."""
+
+    def __init__(self, step: int, tokens: int) -> None:
+        self.step, self.tokens, self.start = step, tokens, time.monotonic()
+
+    def read(self, step: int, steps: int, tokens: int) -> tuple[float, float]:
+        """Return (tokens per second, seconds to go)."""
+        seconds = max(time.monotonic() - self.start, 1e-9)
+        done = step - self.step
+        return (tokens - self.tokens) / seconds, (steps - step) * seconds / done if done else 0.0

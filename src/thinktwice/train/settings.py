@@ -1,0 +1,153 @@
+"""What decides a training, as one frozen value. No torch here, so that recipes can be checked without it."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from thinktwice.errors import ConfigError
+
+Backend = Literal["loop", "trl"]
+Mode = Literal["full", "lora", "qlora"]
+Schedule = Literal["constant", "linear", "cosine", "wsd"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Attention = Literal["auto", "layout", "unrolled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Everything that decides a training. Law: the same settings, data and base give the same weights.
+
+    Raises:
+        ConfigError: values that contradict each other; the message names the field and what to set instead.
+    """
+
+    backend: Backend = "loop"
+    """loop: this package's own loop, one process; trl: behind TRL's SFTTrainer (several processes, by accelerate)."""
+    mode: Mode = "full"
+    """full: every weight; lora: adapters and the control tokens' rows; qlora: the same over a 4-bit base."""
+    steps: int | None = None
+    """Optimiser steps; None: as many as `epochs` passes over the examples need."""
+    epochs: int = 1
+    """Passes over the examples; ignored where `steps` is set."""
+    batch_size: int = 32
+    """Rows of one optimiser step, all accumulated micro-batches together; ignored where `tokens_per_step` is set."""
+    tokens_per_step: int | None = None
+    """Token budget of one optimiser step, padding included (rows x longest row), all micro-batches together."""
+    grad_accumulation: int = 1
+    """Micro-batches a step; the loss is normalised over the whole step, so this changes memory, not the result."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: hidden matrices by Muon, everything else (embeddings, head, norms, biases) by AdamW."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    embedding_lr: float | None = None
+    """With muon: AdamW's peak learning rate for what Muon does not move; None: the same as `lr`."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay, on matrices only (not on norms and biases)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the first and second moment."""
+    schedule: Schedule = "linear"
+    """After the warm-up: constant; linear or cosine decay to 0 at the last step; wsd: stable, then linear to 0."""
+    decay_share: float = 0.2
+    """wsd only: the share of all steps, at the end, that decay."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    max_grad_norm: float = 1.0
+    """Gradients with a larger global norm are scaled down to it; 0: never."""
+    precision: Precision = "auto"
+    """auto: bf16 autocast on a GPU that has it, otherwise fp32. Master weights stay fp32 in full training."""
+    packing: bool = False
+    """Put several examples in one row; they neither see each other nor share positions."""
+    max_length: int | None = None
+    """Longest example, in tokens; None: what the model can take."""
+    overflow: Literal["error", "drop"] = "error"
+    """A longer example stops the training, or is dropped and counted. Law: nothing is ever cut."""
+    early_stopping: int = 0
+    """Stop after so many evaluations without a better dev loss and keep the best weights; 0: never, keep the last."""
+    eval_every: int = 0
+    """Steps between evaluations on dev; 0: only at the end."""
+    save_every: int = 0
+    """Steps between checkpoints; 0: only when interrupted."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    seed: int = 0
+    """Seeds the order of the examples, dropout and the adapters' initial weights."""
+    lora_rank: int = 16
+    """Rank of the adapters."""
+    lora_alpha: int = 32
+    """Scale of the adapters: alpha / rank."""
+    lora_dropout: float = 0.0
+    """Dropout before the adapters."""
+    lora_targets: tuple[str, ...] = ("all-linear",)
+    """Names of the layers that get an adapter; "all-linear": all but the head."""
+    lora_new_rows: bool = True
+    """Train the control tokens' embedding and head rows beside the adapters; without it they stay as initialised."""
+    attention: Attention = "auto"
+    """How retracted tokens are hidden: layout: a 4-D mask over one sequence; unrolled: one sequence for every context;
+    auto: layout where the model's attention can express it."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "grad_accumulation", "log_every", "lora_rank", "lora_alpha")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("steps", "tokens_per_step", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"training.{name} is {value}; it must be at least 1, or left out.")
+        for name in ("warmup_steps", "early_stopping", "eval_every", "save_every", "weight_decay", "max_grad_norm"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be 0 or more.")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ConfigError(f"training.lr is {self.lr}; it must be a positive number.")
+        if self.embedding_lr is not None and not (math.isfinite(self.embedding_lr) and self.embedding_lr > 0):
+            raise ConfigError(f"training.embedding_lr is {self.embedding_lr}; it must be a positive number.")
+        if self.embedding_lr is not None and self.optimizer != "muon":
+            raise ConfigError("training.embedding_lr only counts with optimizer=muon; drop it or set optimizer=muon.")
+        if not 0 < self.decay_share <= 1:
+            raise ConfigError(f"training.decay_share is {self.decay_share}; it must be above 0 and at most 1.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"training.betas is {self.betas}; both must be at least 0 and below 1.")
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(f"training.lora_dropout is {self.lora_dropout}; it must be at least 0 and below 1.")
+        if self.early_stopping and not self.eval_every:
+            raise ConfigError("training.early_stopping needs training.eval_every; set the steps between evaluations.")
+        if self.tokens_per_step is None and self.batch_size < self.grad_accumulation:
+            raise ConfigError(
+                f"training.batch_size={self.batch_size} cannot be split over grad_accumulation="
+                f"{self.grad_accumulation}; batch_size counts the rows of a whole step."
+            )
+        if not self.lora_targets:
+            raise ConfigError('training.lora_targets is empty; use ["all-linear"] or name layers.')
+        if self.optimizer == "muon" and self.mode != "full":
+            raise ConfigError("training.optimizer=muon is for mode=full; adapters are trained with adamw.")
+
+    def learning_rate(self, step: int, steps: int, peak: float | None = None) -> float:
+        """Return the learning rate of optimiser step `step` (0-based) out of `steps`. Law: a pure function of both.
+
+        Decays reach 0 one step after the last, so that the last step still learns.
+        """
+        peak = self.lr if peak is None else peak
+        if step < self.warmup_steps:
+            return peak * (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return peak
+        if self.schedule == "wsd":
+            decay_steps = max(1, round(self.decay_share * steps))
+            return peak * min(1.0, (steps - step) / decay_steps)
+        progress = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        if self.schedule == "cosine":
+            return peak * 0.5 * (1 + math.cos(math.pi * progress))
+        return peak * (1 - progress)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything that decides the weights (how often is logged and saved does not)."""
+        deciding = {k: v for k, v in self.to_dict().items() if k not in ("log_every", "save_every")}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
