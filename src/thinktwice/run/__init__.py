@@ -202,6 +202,7 @@ class Run:
         why = self._fault(name, fingerprint)
         if why is None:
             log.info("stage %s: finished before", name)
+            shutil.rmtree(scratch, ignore_errors=True)  # where the process died just before it did so itself
             return final
         if final.exists():
             kept = files.aside(final, "outdated" if why == OTHER_INPUTS else "damaged")

@@ -43,7 +43,8 @@ class Stopwatch:
             log.debug("seconds not written: %s", error)
 
 
-def _seconds(path: Path) -> float:
+def seconds(path: Path) -> float:
+    """Return the seconds written so far; 0 when there are none."""
     try:
         return float(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
