@@ -1,5 +1,6 @@
 """The nouns of the house, as frozen dataclasses. Standard library only."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -26,6 +27,23 @@ class Problem:
     """The options of a multiple-choice question, in order."""
     context: tuple[str, ...] = ()
     """Passages that belong to the question."""
+
+    @property
+    def key(self) -> int:
+        """A number made of the id: seeds this problem's random stream whatever batch it lands in."""
+        return int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:7], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlToken:
+    """A token a method adds to a model. Law: it is an id; text that merely spells it never becomes it."""
+
+    token: str
+    """Its name in the vocabulary, for example "<undo>"."""
+    description: str
+    """One sentence saying what it does; initialises its embedding."""
+    words: tuple[str, ...] = ()
+    """Words of like meaning; initialise its embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +225,11 @@ class Control(Protocol):
         ...
 
     def edit(self, row: RowView, drawn: int) -> Edit | None:
-        """Return the edit that `drawn` (not yet part of `row.token_ids`) causes, or None."""
+        """Return the edit that `drawn` (not yet part of `row.token_ids`) causes, or None.
+
+        A row that is cut (budget, context length, stop string, `Stop`) asks once more, with `drawn` = -1: nothing was
+        drawn and nothing will be. Only a `Rewind` has an effect then; it settles what is still open.
+        """
         ...
 
 
