@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from thinktwice.errors import ConfigError, ModelError
 from thinktwice.resolve import resolve
-from thinktwice.types import Completion, Problem, Step, StepKind, Trace
+from thinktwice.types import Completion, Example, Problem, Step, StepKind, Trace
 
 
 class Tokenizer(Protocol):
@@ -22,6 +22,11 @@ class Tokenizer(Protocol):
     def eos_token_id(self) -> int | None: ...  # noqa: D102
     @property
     def chat_template(self) -> str | None: ...  # noqa: D102
+    @property
+    def unk_token_id(self) -> int | None: ...  # noqa: D102
+    @property
+    def all_special_ids(self) -> list[int]: ...  # noqa: D102
+    def convert_tokens_to_ids(self, tokens: str) -> int | None: ...  # noqa: D102
     def __call__(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> Any: ...  # noqa: D102
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...  # noqa: D102
     def apply_chat_template(self, messages: Any, **options: Any) -> Any: ...  # noqa: D102
@@ -59,6 +64,20 @@ class Render:
     def step_ends(self) -> frozenset[int]:
         """The ids whose text ends with a line break: a step ends with one of them."""
         return frozenset(i for i in range(len(self.tokenizer)) if self.text((i,)).endswith("\n"))
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids that are not ordinary text."""
+        return frozenset(self.tokenizer.all_special_ids)
+
+    def control_id(self, token: str) -> int:
+        """Return the id of a control token; ModelError when the tokenizer does not have it as one token."""
+        found = self.tokenizer.convert_tokens_to_ids(token)
+        if found is None or found == self.tokenizer.unk_token_id:
+            raise ModelError(
+                f"this model has no token {token!r}. Train it with the method, or add it with prepare_base."
+            )
+        return found
 
     def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
         """Encode text. Text that merely spells a special or control token stays text.
@@ -108,6 +127,13 @@ class Render:
     def solution(self, text: str) -> tuple[int, ...]:
         """Encode a whole solution, end token included."""
         return tuple(i for step in self.steps(text) for i in step)
+
+    def example(self, problem: Problem, reply: Sequence[int]) -> Example:
+        """Make a plain causal example: the prompt is seen, every id of the reply is learned."""
+        prompt = self.prompt(problem)
+        ids = (*prompt, *reply)
+        weights = (*(0.0,) * (len(prompt) - 1), *(1.0,) * len(reply), 0.0)
+        return Example(ids, (*ids[1:], 0), weights, problem_id=problem.id)
 
     def trace(
         self, problem_id: str, completion: Completion, *, undo_id: int | None = None, unit: str = "token"

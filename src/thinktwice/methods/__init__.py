@@ -1,0 +1,98 @@
+"""The methods, by name. A method is a value: a frozen dataclass whose fields are its configuration."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Protocol, cast, runtime_checkable
+
+from thinktwice.config import parse
+from thinktwice.engines.base import Engine, ProbingEngine
+from thinktwice.errors import ConfigError, nearest
+from thinktwice.records import Retraction
+from thinktwice.render import Render
+from thinktwice.types import ControlToken, Example, Problem, Sampling, Task, Trace
+
+
+class Solver(Protocol):
+    """Answers problems. An idea about decoding alone stops here."""
+
+    def solve(self, problems: Sequence[Problem], engine: Engine, render: Render, sampling: Sampling) -> list[Trace]:
+        """Return one trace for each problem, in order."""
+        ...
+
+
+class Method(Solver, Protocol):
+    """Collects traces, turns them into examples, answers problems. Training them is the trainer's, for every method."""
+
+    @property
+    def control_tokens(self) -> tuple[ControlToken, ...]:
+        """The tokens it adds to a model."""
+        ...
+
+    def collect(
+        self, problems: Sequence[Problem], engine: Engine | None, render: Render, task: Task, seed: int
+    ) -> list[Trace]:
+        """Write, sample or buy the traces to learn from."""
+        ...
+
+    def examples(self, problems: Sequence[Problem], traces: Sequence[Trace], render: Render) -> list[Example]:
+        """Turn traces into what the trainer learns."""
+        ...
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A method with a decoding choice that dev must make."""
+
+    def calibrate(
+        self, problems: Sequence[Problem], engine: ProbingEngine, render: Render, sampling: Sampling, task: Task
+    ) -> tuple["Method", dict[str, Any]]:
+        """Return the method with its choice made, and a record of what was tried."""
+        ...
+
+
+@runtime_checkable
+class Retracting(Protocol):
+    """A method that takes back what it wrote."""
+
+    def retractions(
+        self, problems: Sequence[Problem], traces: Sequence[Trace], render: Render, task: Task
+    ) -> Retraction:
+        """Judge what was taken back."""
+        ...
+
+
+METHODS = {
+    "baseline": "thinktwice.methods.baseline:Baseline",
+    "backtrack": "thinktwice.methods.backtrack:Backtrack",
+}
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the method registered under a name, or the class a `file.py:Name` holds."""
+    if ".py:" in name:
+        return cast(type[Method], _from_file(*name.rsplit(":", 1)))
+    if name not in METHODS:
+        raise ConfigError(f"method.name={name!r} is not a method.{nearest(name, METHODS)}")
+    module, _, attribute = METHODS[name].partition(":")
+    return cast(type[Method], getattr(import_module(module), attribute))
+
+
+def build_method(name: str, options: dict[str, Any]) -> Method:
+    """Build a method from its options; ConfigError names an unknown one and its nearest."""
+    return parse(method_class(name), options, "method")
+
+
+def _from_file(path: str, attribute: str) -> Any:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("thinktwice_user_method", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"method.name: cannot load {path!r}. Write `file.py:Class`.")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except FileNotFoundError as error:
+        raise ConfigError(f"method.name: there is no file {path!r}.") from error
+    if not hasattr(module, attribute):
+        raise ConfigError(f"method.name: {path} has no {attribute!r}.{nearest(attribute, vars(module))}")
+    return getattr(module, attribute)

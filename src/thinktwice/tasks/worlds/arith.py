@@ -1,6 +1,6 @@
 """The `arith` world: word problems over a graph of named quantities, in GSM8K's `{question, answer}` format.
 
-    Ann has 7 apples. Leo has 3 more than Ann. Jay has as many as Leo and Ann. How many apples does Jay have?
+    Ann has 7 apples. Leo has as many as Ann plus 3. Jay has as many as Leo plus Ann. How many apples does Jay have?
     Leo: Ann 7 + 3 = Leo 10
     Jay: Leo 10 + Ann 7 = Jay 17
     #### 17
@@ -58,9 +58,7 @@ class Fact:
         """State it in English."""
         if not self.sign:
             return f"{name} has {self.left} {noun}."
-        if self.right.isdigit():
-            return f"{name} has {self.right} {'more' if self.sign == '+' else 'fewer'} than {self.left}."
-        return f"{name} has as many as {self.left} and {self.right}."
+        return f"{name} has as many as {self.left} {'plus' if self.sign == '+' else 'minus'} {self.right}."
 
     def line(self, name: str, known: dict[str, int]) -> str:
         """Write the solution step that computes it."""
@@ -68,10 +66,7 @@ class Fact:
         return f"{name}: {left} {self.sign} {right} = {name} {self.value(known)}"
 
 
-_SENTENCE = re.compile(
-    r"(?P<name>\w+) has (?:(?P<given>\d+) \w+|(?P<by>\d+) (?P<way>more|fewer) than (?P<of>\w+)"
-    r"|as many as (?P<one>\w+) and (?P<two>\w+))\."
-)
+_SENTENCE = re.compile(r"(\w+) has (?:(\d+) \w+|as many as (\w+) (plus|minus) (\w+))\.")
 _QUERY = re.compile(r"How many \w+ does (\w+) have\?")
 _LINE = re.compile(r"(\w+): (\w+) (\d+) ([+-]) (?:(\w+) (\d+)|(\d+)) = (\w+) (\d+)")
 
@@ -89,10 +84,8 @@ class World:
         query = _QUERY.search(question)
         facts = {}
         for found in _SENTENCE.finditer(question):
-            name, given, by, way, of, one, two = found.groups()
-            facts[name] = (
-                Fact(given) if given else Fact(of, "+" if way == "more" else "-", by) if by else Fact(one, "+", two)
-            )
+            name, given, left, sign, right = found.groups()
+            facts[name] = Fact(given) if given else Fact(left, "+" if sign == "plus" else "-", right)
         if query is None or query[1] not in facts:
             raise DataError(f"not an arith question: {question[:80]!r}. Expected '<Name> has ...' and 'How many ...?'.")
         return cls(facts, query[1])

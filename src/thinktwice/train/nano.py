@@ -1,0 +1,171 @@
+"""How the nano base is made: its tokenizer, its shape, its pretraining. `thinktwice pretrain` calls `pretrain`.
+
+The tokenizer is byte-level (any text survives a round trip) with one token for each word the arith world writes, spaces
+included so that names are always bare and numbers always carry their space: one spelling each is half the learning.
+Bytes never occur in pretraining; their rows, and the padding rows, are listed in `generation_config.suppress_tokens`.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thinktwice.render import PLAIN, Render
+from thinktwice.tasks.worlds import arith
+from thinktwice.train.settings import Training
+from thinktwice.types import Example
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from thinktwice.train.metrics import StepReport
+
+PAD, END = "<pad>", "<eos>"
+WORDS = (
+    *arith.NAMES,
+    *(f" {number}" for number in range(31)),
+    *(f" {noun}" for noun in arith.NOUNS),
+    *(" has", " has as many as ", " plus", " plus ", " minus", ". ", ". How many", " does ", " have?"),
+    *("\n", ": ", " + ", " +", " -", " = ", "####"),
+)
+_PADDED = 352
+"""Rows of the embedding: a multiple of 32 that leaves room for control tokens."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """The recipe of the nano base. Law: the numbers in `model card` come from these and nothing else."""
+
+    hidden_size: int = 64
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 192
+    operations: tuple[int, int] = (1, 6)
+    """Difficulty of the training problems; the headline is two operations beyond."""
+    irrelevant: tuple[int, int] = (0, 3)
+    train: Training = Training(
+        optimizer="muon",
+        lr=1e-2,
+        embedding_lr=3e-3,
+        schedule="constant",
+        warmup_steps=100,
+        tokens_per_step=6000,
+        steps=4000,
+    )
+    """The stable phase."""
+    anneal_steps: int = 400
+    """Steps of linear decay to zero that make the annealed model; 0 skips it."""
+    seed: int = 0
+
+
+def _byte_alphabet() -> dict[int, str]:
+    """Return GPT-2's printable stand-in for each byte, as `tokenizers`' ByteLevel uses it."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = (byte for byte in range(256) if byte not in printable)
+    return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
+
+
+def tokenizer() -> "PreTrainedTokenizerFast":
+    """Build the nano tokenizer: <pad>, <eos>, 256 bytes, and one token for each of `WORDS`."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = _byte_alphabet()
+    pieces = [PAD, END, *(alphabet[b] for b in range(256))]
+    pieces += [spelled for word in WORDS if len(spelled := "".join(alphabet[b] for b in word.encode())) > 1]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    # " +" before a number and " + " before a name; then the longest word first; the rest falls apart into bytes.
+    words = sorted(WORDS, key=len, reverse=True)
+    pattern = r" \+(?= \d)| plus(?= \d)|" + "|".join(
+        re.escape(w) + (r"(?!\d)" if w[-1].isdigit() else "") for w in words
+    )
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (PAD, END)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False, model_max_length=512
+    )
+
+
+def model(recipe: Pretraining, vocabulary: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
+    """Build an untrained nano model; the same seed gives the same weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    made = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=_PADDED,
+            hidden_size=recipe.hidden_size,
+            intermediate_size=recipe.feed_forward,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            num_key_value_heads=recipe.heads,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=vocabulary.eos_token_id,
+            pad_token_id=vocabulary.pad_token_id,
+        )
+    )
+    written = {vocabulary(word, add_special_tokens=False)["input_ids"][0] for word in WORDS}
+    keep = written | {vocabulary.eos_token_id}
+    made.generation_config.suppress_tokens = [i for i in range(len(vocabulary)) if i not in keep]
+    return made
+
+
+def examples(recipe: Pretraining, render: Render, seed: int) -> Iterator[Example]:
+    """Yield training examples for ever."""
+    for problem in arith.problems("train", seed, recipe.operations, recipe.irrelevant):
+        yield render.example(problem, render.solution(problem.solution or ""))
+
+
+def pretrain(
+    recipe: Pretraining, out: Path, *, progress: "Callable[[StepReport], None] | None" = None
+) -> tuple[Path, Path | None]:
+    """Make the nano base and return its directories, (stable, annealed). Killed and called again, it goes on.
+
+    The annealed model goes on from the stable one with fresh problems while the learning rate falls to zero.
+    """
+    from transformers import LlamaForCausalLM
+
+    from thinktwice.train import fit_stream
+
+    vocabulary = tokenizer()
+    render = Render(vocabulary, PLAIN)
+    name = f"arith {recipe.operations} {recipe.irrelevant}"
+
+    def stream(seed: int) -> Callable[[int], Iterator[Example]]:
+        return lambda first: itertools.islice(examples(recipe, render, seed), first, None)
+
+    stable = fit_stream(
+        stream(recipe.seed),
+        model(recipe, vocabulary),
+        out / "stable",
+        recipe.train,
+        name=f"{name} seed {recipe.seed}",
+        tokenizer=vocabulary,
+        progress=progress,
+    )
+    if not recipe.anneal_steps:
+        return stable, None
+    decay = replace(recipe.train, schedule="linear", warmup_steps=0, steps=recipe.anneal_steps)
+    fresh = recipe.seed + 1_000_000
+    annealed = fit_stream(
+        stream(fresh),
+        LlamaForCausalLM.from_pretrained(stable),
+        out / "annealed",
+        decay,
+        name=f"{name} seed {fresh}",
+        tokenizer=vocabulary,
+        progress=progress,
+    )
+    return stable, annealed
