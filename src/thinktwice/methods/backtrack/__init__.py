@@ -38,8 +38,8 @@ class Backtrack:
     """
 
     context: Literal["rewind", "keep", "off"] = "rewind"
-    """What an undo does, in training and in decoding alike. rewind: the mistake leaves the context; keep: it stays and is
-    only resolved in the output; off: the undo token cannot be drawn."""
+    """What an undo does, in training and in decoding alike. rewind: the mistake leaves the context; keep: it stays and
+    is only resolved in the output; off: the undo token cannot be drawn."""
     unit: Literal["token", "step"] = "token"
     """token: k undo tokens delete k tokens (the seed's); step: one undo token deletes back to the step's beginning."""
     errors: tuple[Source, ...] = ("plausible",)

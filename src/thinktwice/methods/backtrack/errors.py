@@ -3,12 +3,13 @@
 Each source answers one question: at this place in a right solution, what could a writer wrongly put next? It returns an
 offset into the right step and the wrong ids that stand there instead.
 
-| source      | what it writes                                                        | after |
-|-------------|-----------------------------------------------------------------------|-------|
-| plausible   | the start of a step whose time has not come (the world's own, or a later step of the solution) | Physics of LMs 2.2, "retry_weak" |
-| number      | another number of the same problem in place of the right one          | symbolic swaps |
-| name        | another capitalised word of the same problem                          | symbolic swaps |
-| random      | uniformly random ids                                                  | the seed's `random_backtrack` |
+| source    | what it writes                                                  | after                            |
+|-----------|-----------------------------------------------------------------|----------------------------------|
+| plausible | the start of a step whose time has not come: the world's own,   | Physics of LMs 2.2, "retry_weak" |
+|           | or, without an oracle, a later step of the solution             |                                  |
+| number    | another number of the same problem in place of the right one    | GSM-Symbolic alignments          |
+| name      | another capitalised word of the same problem                    | GSM-Symbolic alignments          |
+| random    | uniformly random ids                                            | the seed's `random_backtrack`    |
 
 On-policy mistakes come from the model itself and are spliced by `first_mistake`.
 """

@@ -4,7 +4,7 @@ A retraction deletes a span written after some visible text. With `viable(text)`
 
 * right: the text before it was viable, and with the span it no longer was; precision = right / judged.
 * false: the text was still viable with the span.
-* late: the text before the span was already wrong; the retraction did not reach back far enough. Neither right nor false.
+* late: the text before the span was already wrong; the retraction did not reach back far enough.
 * recall = right / (right + replies that ended with a wrong step committed).
 * useful: right, and what replaced the span is viable; harmful: false, and what replaced it is not.
 * no-op: the same tokens were written again.

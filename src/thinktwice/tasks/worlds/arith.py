@@ -308,7 +308,7 @@ def task(
     def at_levels(split: Split) -> list[Problem]:
         return [p for n in levels for p in take(problems(split, seed, (n, n), irrelevant), per_level)]
 
-    splits = {"train": take(problems("train", seed, operations, irrelevant), train)}
+    splits: dict[str, Sequence[Problem]] = {"train": take(problems("train", seed, operations, irrelevant), train)}
     splits |= {"dev": at_levels("dev"), "test": at_levels("test")}
     return Task("arith", splits, lambda problem, reply: numeric.score(reply, problem.answer), StepOracle())
 
