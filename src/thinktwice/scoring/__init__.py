@@ -1,0 +1,1 @@
+"""Scores: pure functions `(reply, reference) -> Score`, and the statistics of comparing them."""
