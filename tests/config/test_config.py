@@ -21,9 +21,10 @@ method:
   rate: 1e-3
 arms:
   base: {trained: false}
-  control: {match_tokens: backtrack}
+  control: {method: {rate: 0}}
   backtrack: {}
   undo_off: {weights: backtrack, method: {context: off}}
+  majority: {weights: control, method: {name: baseline}, match_tokens: backtrack}
 evaluation:
   levels: [4, 8]
   in_distribution: 4
@@ -99,8 +100,8 @@ def test_an_override_that_is_wrong_says_what_was_expected(recipe: Path, override
     [
         ("facts: 2}", "facts: 2}\nseeed: 3", 3, "seeed: unknown key 'seeed'. Did you mean 'seed'?"),
         ("{trained: false}", "{traind: false}", 8, "arms.base.traind: unknown key 'traind'. Did you mean 'trained'?"),
-        ("[4, 8]", "{4: 8}", 13, "evaluation.levels: expected a list of whole numbers, got mapping"),
-        ("train:", "name: again\ntrain:", 16, "'name' is written twice; keep one"),
+        ("[4, 8]", "{4: 8}", 14, "evaluation.levels: expected a list of whole numbers, got mapping"),
+        ("train:", "name: again\ntrain:", 17, "'name' is written twice; keep one"),
         ("arms:", "arms: [", 9, "not valid yaml"),
     ],
 )
@@ -120,9 +121,9 @@ def test_a_wrong_line_in_a_file_is_named(recipe: Path, old: str, new: str, line:
         (["headline.b=backtrack"], "headline compares an arm with itself"),
         (["headline.through=backtrack"], "headline compares an arm with itself"),
         (["arms.undo_off.weights=base"], "arms.undo_off.weights: arm 'base' trains no weights of its own"),
-        (["arms.undo_off.match_tokens=backtrack"], "match_tokens has no meaning beside weights"),
-        (["arms.control.trained=false"], "match_tokens has no meaning with trained: false"),
-        (["arms.control.match_tokens=control"], "must train, and match no other arm itself"),
+        (["arms.control.match_tokens=control"], "arm 'control' must stand further up"),
+        (["arms.base.match_tokens=backtrack"], "arm 'backtrack' must stand further up"),
+        (["arms.base.match_tokens=bactrack"], "no arm is called 'bactrack'. Did you mean 'backtrack'?"),
         (["evaluation.in_distribution=5"], "in_distribution is 5"),
         (["evaluation.levels=[8, 8]"], "names a level twice"),
         (["name=../up"], "name: '../up' names a file or directory"),
@@ -148,7 +149,7 @@ def test_options_checked_later_still_know_their_line(recipe: Path) -> None:
         learning_rates: float = 1.0
 
     loaded = load(Recipe, recipe)
-    with pytest.raises(ConfigError, match=re.escape(f"{recipe}:17: train: learning_rate: unknown key 'learning_rate'")):
+    with pytest.raises(ConfigError, match=re.escape(f"{recipe}:18: train: learning_rate: unknown key 'learning_rate'")):
         parse(Training, loaded.train, "train")
     with pytest.raises(ConfigError, match=re.escape("train.x=1 (command line): x: unknown key 'x'")):
         parse(Training, merge({}, merge({}, load(Recipe, Path(recipe), ["train={x: 2}", "train.x=1"]).train)))

@@ -241,6 +241,7 @@ def test_a_sealed_trace_file_that_changed_makes_its_stage_run_again(tmp_path: Pa
         run.stage("solve", solve, traces=["base"])
         assert sorted(run.traces("base", inputs={"n": 2}).done) == ["p1", "p2"]
         assert (tmp_path / "r/traces/base.jsonl.damaged-1").exists()
+        assert sorted(run.traces("base").done) == ["p1", "p2"]  # reading back asks nothing about the inputs
         assert run.traces("base", inputs={"n": 3}).done == {}
         assert (tmp_path / "r/traces/base.jsonl.outdated-1").exists()
 

@@ -95,7 +95,7 @@ class Arm:
     weights: str | None = None
     """Another arm whose trained weights this one reuses; only decoding differs then."""
     match_tokens: str | None = None
-    """Another arm whose number of training tokens this one is given: the equal-token control."""
+    """An arm further up whose sampled tokens a problem this one may spend too, by voting: the equal-compute control."""
 
     @property
     def trains(self) -> bool:
@@ -144,16 +144,12 @@ class Recipe:
                     source.trains,
                     f"arms.{name}.weights: arm {arm.weights!r} trains no weights of its own; name an arm that does",
                 )
-                _require(
-                    arm.match_tokens is None,
-                    f"arms.{name}: match_tokens has no meaning beside weights, because this arm does not train",
-                )
             if arm.match_tokens is not None:
-                source = self._arm(arm.match_tokens, f"arms.{name}.match_tokens")
-                _require(arm.trained, f"arms.{name}: match_tokens has no meaning with trained: false")
+                self._arm(arm.match_tokens, f"arms.{name}.match_tokens")
+                order = list(self.arms)
                 _require(
-                    source.trains and source.match_tokens is None,
-                    f"arms.{name}.match_tokens: arm {arm.match_tokens!r} must train, and match no other arm itself",
+                    order.index(arm.match_tokens) < order.index(name),
+                    f"arms.{name}.match_tokens: arm {arm.match_tokens!r} must stand further up, to be solved first",
                 )
         if self.headline is not None:
             chosen = [self.headline.a, self.headline.b, *([self.headline.through] if self.headline.through else [])]

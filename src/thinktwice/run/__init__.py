@@ -285,11 +285,12 @@ class Run:
     ) -> Rows:
         """Open `traces/<name>.jsonl`; `rows.done` holds what earlier attempts finished.
 
-        When `inputs` or the stages in `after` are not what the file was begun with, the old file is set aside, loudly.
+        Whoever writes says what the rows are made from: when `inputs` or the stages in `after` are not what the file
+        was begun with, the old file is set aside, loudly. Without either, the file is taken as it is, to read back.
         """
         _check_name(name)
         path, note = self._trace_path(name), self.root / "traces" / f"{name}.inputs.json"
-        if self._writable:
+        if self._writable and (inputs is not None or after):
             fingerprint = self._fingerprint(inputs, after)
             try:
                 same = read_json(note) == fingerprint
