@@ -5,7 +5,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Protocol
 
 import numpy as np
@@ -177,6 +177,11 @@ class ExampleSteps:
         draw = random.Random(f"{self.settings.seed}:{epoch}")
         draw.shuffle(order)
         return [step for window in _windows(order, self.settings) for step in plan_window(window, self.settings, draw)]
+
+    def rows(self) -> Iterator[list[list[Example]]]:
+        """Yield the rows of every one of the `total` steps."""
+        steps = (step for epoch in count() for step in self._plan(epoch))
+        return islice(steps, self.total)
 
     def steps(self, after: Cursor = (0, 0)) -> Iterator[tuple[list[Batch], Cursor]]:
         """Yield steps for ever, epoch after epoch; the loop stops at `total`."""

@@ -63,7 +63,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: Mapping[str,
 def publish(aside: Path, final: Path) -> None:
     """Flush a finished directory to disk and give it its final name; what had the name before is replaced."""
     for path in [*(p for p in aside.rglob("*") if p.is_file()), aside]:
-        _flush(path)
+        flush(path)
     if final.exists():
         outgoing = final.with_name(f".{final.name}.old")
         shutil.rmtree(outgoing, ignore_errors=True)
@@ -72,7 +72,7 @@ def publish(aside: Path, final: Path) -> None:
         shutil.rmtree(outgoing, ignore_errors=True)
     else:
         os.replace(aside, final)
-    _flush(final.parent)
+    flush(final.parent)
 
 
 def load_newest(folder: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
@@ -103,7 +103,8 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), key=lambda path: path.name, reverse=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file or directory is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

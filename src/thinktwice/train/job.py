@@ -18,9 +18,16 @@ from thinktwice.resolve import unroll
 from thinktwice.train.audit import Audit, audit
 from thinktwice.train.batch import ExampleSteps, StreamSteps, fingerprint
 from thinktwice.train.loop import Progress, TrainResult, choose_device, choose_precision, train_loop
-from thinktwice.train.objective import check_layout, embedding, layout_problem
+from thinktwice.train.objective import check_layout, embedding, layout_problem, unwrap
 from thinktwice.train.settings import Training
-from thinktwice.train.vocab import control_token_ids, load_model, load_tokenizer, save_model
+from thinktwice.train.vocab import (
+    base_fingerprint,
+    control_token_ids,
+    load_model,
+    load_tokenizer,
+    save_model,
+    stored_dtype,
+)
 from thinktwice.types import Example
 
 RECORD = "training.json"
@@ -54,7 +61,7 @@ def fit(
         ModelError: the model can't be trained this way (attention layout, missing 4-bit support).
     """
     final = out_dir / "model"
-    base = base_fingerprint(Path(base_dir))
+    base = base_fingerprint(base_dir)
     data = hashlib.sha256((fingerprint(examples) + fingerprint(dev)).encode()).hexdigest()
     identity = {"settings": settings.to_dict(), "fingerprint": settings.fingerprint(), "data": data, "base": base}
     if _is_done(final, identity):
@@ -68,11 +75,13 @@ def fit(
     if settings.backend == "trl":
         from thinktwice.train.sft import train_trl  # TRL takes seconds to import
 
-        result = train_trl(model, train, settings, out_dir=out_dir, dev=held_out, progress=progress, base=base)
+        result = train_trl(
+            model, train, settings, tokenizer, out_dir=out_dir, dev=held_out, progress=progress, base=base
+        )
     else:
         source = ExampleSteps(train, settings, tokenizer.pad_token_id or 0)
         result = train_loop(model, source, settings, out_dir=out_dir, dev=held_out, progress=progress, base=base)
-    return _save(model, tokenizer, Path(base_dir), out_dir, settings, {**identity, "result": asdict(result)})
+    return _save(model, tokenizer, base_dir, out_dir, settings, {**identity, "result": asdict(result)})
 
 
 def fit_stream(
@@ -125,29 +134,9 @@ def fit_stream(
     return _save(model, tokenizer, None, out_dir, settings, {**identity, "result": asdict(result)})
 
 
-def base_fingerprint(folder: Path) -> str:
-    """Return a hash of a model's directory: its config, and of each weight file its size and both ends.
-
-    A hub id is hashed as it is; pin a revision by using a local directory.
-    """
-    digest = hashlib.sha256()
-    if not folder.is_dir():
-        return hashlib.sha256(str(folder).encode()).hexdigest()
-    for path in [*sorted(folder.glob("*.safetensors")), folder / "config.json"]:
-        if not path.is_file():
-            continue
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            digest.update(f"{path.name}:{size}:".encode())
-            for offset in (0, max(0, size - (1 << 20))):
-                stream.seek(offset)
-                digest.update(stream.read(1 << 20))
-    return digest.hexdigest()
-
-
-def model_length(model: PreTrainedModel, settings: Training) -> int:
+def model_length(model: torch.nn.Module, settings: Training) -> int:
     """Return the longest sequence allowed: the settings' limit, never above the model's."""
-    own = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
+    own = getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None) or 1 << 20
     return min(own, settings.max_length or own)
 
 
@@ -167,7 +156,7 @@ def _is_done(final: Path, identity: dict[str, Any]) -> bool:
     return True
 
 
-def _load(base_dir: str | Path, settings: Training) -> PreTrainedModel:
+def _load(base_dir: str | Path, settings: Training) -> torch.nn.Module:
     if settings.mode == "full":
         return load_model(base_dir)
     from thinktwice.train.adapters import attach_lora, load_quantised
@@ -177,13 +166,12 @@ def _load(base_dir: str | Path, settings: Training) -> PreTrainedModel:
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16 if precision == "bf16" else torch.float16
     model = load_quantised(base_dir, dtype) if settings.mode == "qlora" else load_model(base_dir, dtype)
     torch.manual_seed(settings.seed)  # the adapters' initial weights
-    adapted: PreTrainedModel = attach_lora(model, settings, tuple(control_token_ids(base_dir).values()))
-    return adapted
+    return attach_lora(model, settings, tuple(control_token_ids(base_dir).values()))
 
 
 def _audit(
     examples: Sequence[Example],
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     settings: Training,
     tokenizer: PreTrainedTokenizerBase,
     out_dir: Path,
@@ -204,7 +192,7 @@ def _audit(
     return facts, dev_facts
 
 
-def _attend(model: PreTrainedModel, examples: Sequence[Example], settings: Training) -> Sequence[Example]:
+def _attend(model: torch.nn.Module, examples: Sequence[Example], settings: Training) -> Sequence[Example]:
     """Return the examples in the form this model's attention can express."""
     layouts = any(example.dead_from is not None for example in examples)
     longest = max((len(example.token_ids) for example in examples), default=0)
@@ -222,9 +210,9 @@ def _attend(model: PreTrainedModel, examples: Sequence[Example], settings: Train
 
 
 def _save(
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    base_dir: Path | None,
+    base_dir: str | Path | None,
     out_dir: Path,
     settings: Training,
     record: dict[str, Any],
@@ -233,22 +221,16 @@ def _save(
     tokens = control_token_ids(base_dir) if base_dir is not None else {}
     files = {RECORD: json.dumps(record, indent=1)}
     if settings.mode == "full":
-        dtype = getattr(model.config, "dtype", None) if base_dir is None else _stored_dtype(base_dir)
-        torch.nn.Module.to(model, dtype or torch.float32)
+        dtype = unwrap(model).config.dtype if base_dir is None else stored_dtype(base_dir)
+        model.to(dtype or torch.float32)
         save_model(model, tokenizer, final, control_tokens=tokens, files=files)
     else:
         from thinktwice.train.adapters import save_adapter
 
-        save_adapter(model, tokenizer, final, base_dir=str(base_dir), control_tokens=tokens, files=files)
+        origin = {"base_dir": str(base_dir), "fingerprint": record["base"]}
+        save_adapter(model, tokenizer, final, **origin, control_tokens=tokens, files=files)
     shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)
     return final
-
-
-def _stored_dtype(base_dir: Path) -> torch.dtype | None:
-    from transformers import AutoConfig
-
-    dtype = getattr(AutoConfig.from_pretrained(str(base_dir)), "dtype", None)
-    return dtype if isinstance(dtype, torch.dtype) else None
 
 
 __all__ = ["Audit", "TrainResult", "fit", "fit_stream"]

@@ -185,7 +185,7 @@ class _Loop:
         """Take one step and return (loss, gradient norm): one normalisation for the whole step, not one a batch."""
         total = sum(batch.weight for batch in batches)
         if not total > 0:
-            raise TrainError(f"Step {self.step + 1} has nothing to learn: every weight is 0 ({_names(batches)}).")
+            raise TrainError(f"Step {self.step + 1} has nothing to learn: every weight is 0 ({_problems(batches)}).")
         loss = torch.zeros((), device=self.device)
         for batch in batches:
             with self._autocast():
@@ -198,11 +198,11 @@ class _Loop:
         norm = float(nn.utils.clip_grad_norm_(self.named.values(), limit))
         value = float(loss)
         if not math.isfinite(value):
-            raise TrainError(f"The loss is {value} at step {self.step + 1} ({_names(batches)}). {_ADVICE}")
+            raise TrainError(f"The loss is {value} at step {self.step + 1} ({_problems(batches)}). {ADVICE}")
         self.counts["overflows"] = 0 if math.isfinite(norm) else self.counts["overflows"] + 1
         patience = SCALER_PATIENCE if self.scaler.is_enabled() else 0  # the scaler skips the step by itself
         if self.counts["overflows"] > patience:
-            raise TrainError(f"The gradient is {norm} at step {self.step + 1} ({_names(batches)}). {_ADVICE}")
+            raise TrainError(f"The gradient is {norm} at step {self.step + 1} ({_problems(batches)}). {ADVICE}")
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
@@ -227,7 +227,7 @@ class _Loop:
         self.model.train()
         self.dev_loss = total / weight
         if not math.isfinite(self.dev_loss):
-            raise TrainError(f"The dev loss is {self.dev_loss} after step {self.step}. {_ADVICE}")
+            raise TrainError(f"The dev loss is {self.dev_loss} after step {self.step}. {ADVICE}")
         if self.settings.early_stopping:
             if self.dev_loss < self.best_loss:
                 self.best_loss, self.counts["best_step"], self.counts["bad_evaluations"] = self.dev_loss, self.step, 0
@@ -307,16 +307,20 @@ def enable_checkpointing(model: nn.Module) -> None:
         cast(Any, model).enable_input_require_grads()  # a frozen embedding would cut the graph before the first block
 
 
-_ADVICE = (
+ADVICE = (
     "Nothing of this step was kept. Lower training.lr, set training.max_grad_norm, or use training.precision=fp32; "
     "look at these problems with `thinktwice show`."
 )
 
 
-def _names(batches: Sequence[Batch], shown: int = 8) -> str:
-    names = [name for batch in batches for name in batch.problem_ids]
+def name_problems(names: Sequence[str], shown: int = 8) -> str:
+    """Return the first few problems of a batch, for an error message."""
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
     return f"problems {', '.join(names[:shown])}{rest}"
+
+
+def _problems(batches: Sequence[Batch]) -> str:
+    return name_problems([name for batch in batches for name in batch.problem_ids])
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

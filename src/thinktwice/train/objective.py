@@ -59,6 +59,22 @@ def layout_problem(model: nn.Module, longest: int) -> str | None:
     return None
 
 
+def forward_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
+    """Return the keyword arguments of the model's forward for `batch`."""
+    inner = unwrap(model)
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids_BT, "use_cache": False}
+    if batch.dead_from_BT is not None:
+        seen = visible(batch.dead_from_BT)
+        if inner.config.get_text_config()._attn_implementation != "sdpa":  # only SDPA takes a boolean mask
+            hidden = torch.finfo(inner.dtype).min
+            seen = torch.zeros(seen.shape, dtype=inner.dtype, device=seen.device).masked_fill(~seen, hidden)
+        inputs["attention_mask"] = seen
+    if batch.positions_BT is not None:
+        inputs["position_ids"] = batch.positions_BT
+    # Without either, padding stands on the right and causal attention alone keeps it out of every real token.
+    return inputs
+
+
 class Objective:
     """Computes sum(weight * nll) of a batch. Law: the same number as full logits and a hand-written cross entropy.
 
@@ -69,7 +85,6 @@ class Objective:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.inner = unwrap(model)
-        self.boolean_mask = getattr(self.inner.config.get_text_config(), "_attn_implementation", "") == "sdpa"
         self.plain_head = self._head_is_plain()
 
     @torch.no_grad()
@@ -93,25 +108,11 @@ class Objective:
         finally:
             self.model.train(training)
 
-    def forward_inputs(self, batch: Batch) -> dict[str, Tensor | bool]:
-        """Return the keyword arguments of the model's forward for `batch`."""
-        inputs: dict[str, Tensor | bool] = {"input_ids": batch.input_ids_BT, "use_cache": False}
-        if batch.dead_from_BT is not None:
-            seen = visible(batch.dead_from_BT)
-            if not self.boolean_mask:
-                lowest = torch.finfo(self.inner.dtype).min
-                seen = torch.zeros(seen.shape, dtype=self.inner.dtype, device=seen.device).masked_fill(~seen, lowest)
-            inputs["attention_mask"] = seen
-        if batch.positions_BT is not None:
-            inputs["position_ids"] = batch.positions_BT
-        # Without either, padding stands on the right and causal attention alone keeps it out of every real token.
-        return inputs
-
     def __call__(self, batch: Batch) -> Tensor:
         """Return the scalar sum(weight * nll), fp32, differentiable."""
         targets_N = batch.targets_BT.reshape(-1)[batch.supervised_N]
         weights_N = batch.weights_BT.reshape(-1)[batch.supervised_N]
-        inputs = self.forward_inputs(batch)
+        inputs = forward_inputs(self.inner, batch)
         if not self.plain_head:
             logits_BTV = self.model(**inputs).logits
             return _weighted_nll(logits_BTV.flatten(0, 1)[batch.supervised_N], targets_N, weights_N)
@@ -126,7 +127,7 @@ class Objective:
         def chunk(hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
             return _weighted_nll(head(hidden), targets, weights)
 
-        total = hidden_ND.new_zeros((), dtype=torch.float32)
+        total: Tensor = hidden_ND.new_zeros((), dtype=torch.float32)
         for parts in zip(*(torch.split(x, rows) for x in (hidden_ND, targets_N, weights_N)), strict=True):
             total = total + cast(Tensor, checkpoint(chunk, *parts, use_reentrant=False))
         return total
@@ -134,7 +135,8 @@ class Objective:
 
 def _weighted_nll(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
     nll_N: Tensor = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-    return (nll_N * weights_N).sum()
+    total: Tensor = (nll_N * weights_N).sum()
+    return total
 
 
 def check_layout(model: nn.Module, longest: int) -> None:

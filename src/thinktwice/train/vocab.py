@@ -1,5 +1,6 @@
 """Control tokens: one id each, with rows that start out meaning something. Text that spells one never becomes one."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,7 +10,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AddedToken,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from thinktwice.errors import ModelError
 from thinktwice.train.checkpoint import publish
@@ -235,3 +243,29 @@ def control_token_ids(folder: str | Path) -> dict[str, int]:
         return {}
     ids: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
     return ids
+
+
+def base_fingerprint(base: str | Path) -> str:
+    """Return a hash of a model's directory: its config, and of each weight file its size and both ends.
+
+    A hub id is hashed as it is; pin a revision by using a local directory.
+    """
+    folder, digest = Path(base), hashlib.sha256()
+    if not folder.is_dir():
+        return hashlib.sha256(str(base).encode()).hexdigest()
+    for path in [*sorted(folder.glob("*.safetensors")), folder / "config.json"]:
+        if not path.is_file():
+            continue
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            digest.update(f"{path.name}:{size}:".encode())
+            for offset in (0, max(0, size - (1 << 20))):
+                stream.seek(offset)
+                digest.update(stream.read(1 << 20))
+    return digest.hexdigest()
+
+
+def stored_dtype(base: str | Path) -> torch.dtype | None:
+    """Return the dtype a model's weights are stored in, where its config tells."""
+    dtype = getattr(AutoConfig.from_pretrained(str(base)), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else None

@@ -1,0 +1,165 @@
+"""LoRA and QLoRA in which the control tokens are learned too, saved with the adapter, and survive the merge.
+
+PEFT's ways to lose them, each a regression test here: adapters alone never train a new row; an untied head's new row
+is neither trained nor saved when only the embedding is named; `modules_to_save` silently unties a tied head.
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.utils.other import TrainableTokensWrapper
+from torch import nn
+from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from thinktwice.errors import ModelError
+from thinktwice.train.objective import embedding, output_head
+from thinktwice.train.settings import Training
+from thinktwice.train.vocab import (
+    base_fingerprint,
+    control_token_ids,
+    load_model,
+    load_tokenizer,
+    save_model,
+    stored_dtype,
+)
+
+BASE_FILE = "base.json"
+"""In an adapter's directory: where its base is, and the fingerprint of its weights."""
+
+
+def _allow_bias_lookup() -> None:
+    """Let TRL ask a head with trained rows for its bias; PEFT 0.21's wrapper raises AttributeError instead."""
+    if not hasattr(TrainableTokensWrapper, "bias"):
+        bias = property(lambda self: getattr(self.token_adapter.base_layer, "bias", None))
+        setattr(TrainableTokensWrapper, "bias", bias)  # noqa: B010  an attribute PEFT does not declare
+
+
+_allow_bias_lookup()
+
+
+def attach_lora(model: PreTrainedModel, settings: Training, new_ids: Sequence[int] = ()) -> PeftModel:
+    """Wrap a model with adapters. Law: of the vocabulary only the rows of `new_ids` are trained, in both matrices.
+
+    Raises:
+        ModelError: a target layer the model does not have.
+    """
+    rows: dict[str, list[int]] = {}
+    if new_ids and settings.lora_new_rows:
+        head = output_head(model)
+        tied = head is None or getattr(head, "weight", None) is embedding(model)
+        rows[_name_of(model, model.get_input_embeddings())] = sorted(new_ids)
+        if not tied and head is not None:
+            rows[_name_of(model, head)] = sorted(new_ids)
+    targets = list(settings.lora_targets)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear" if targets == ["all-linear"] else targets,
+        trainable_token_indices=rows or None,
+    )
+    try:
+        adapted = get_peft_model(model, config)
+    except ValueError as error:
+        layers = sorted(
+            {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+        )
+        raise ModelError(f"training.lora_targets={targets} does not fit this model; its layers: {layers}.") from error
+    assert isinstance(adapted, PeftModel)
+    return adapted
+
+
+def _name_of(model: PreTrainedModel, module: nn.Module) -> str:
+    path: str = next(name for name, part in model.named_modules() if part is module)
+    return path.rsplit(".", 1)[-1]
+
+
+def load_quantised(base_dir: str | Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Return the base in 4 bits (NF4, double quantisation), ready for adapters (QLoRA, Dettmers et al., 2023).
+
+    Raises:
+        ModelError: bitsandbytes or a GPU is missing.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("training.mode=qlora needs bitsandbytes: pip install 'thinktwice[qlora]', or use mode=lora.")
+    if not torch.cuda.is_available():
+        raise ModelError("training.mode=qlora needs a GPU; use mode=lora on a CPU.")
+    four_bits = cast(Any, BitsAndBytesConfig)(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = load_model(base_dir, dtype, quantization_config=four_bits, device_map={"": torch.cuda.current_device()})
+    prepared: PreTrainedModel = cast(Any, prepare_model_for_kbit_training)(model, use_gradient_checkpointing=False)
+    return prepared
+
+
+def save_adapter(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    out: Path,
+    *,
+    base_dir: str,
+    fingerprint: str,
+    control_tokens: dict[str, int] | None = None,
+    files: dict[str, str] | None = None,
+) -> Path:
+    """Write the adapter, its trained rows and the tokenizer. Law: the base's matrices are never copied into it."""
+    record = json.dumps({"base": base_dir, "fingerprint": fingerprint}, indent=1)
+    return save_model(
+        model,
+        tokenizer,
+        out,
+        control_tokens=control_tokens,
+        files={**(files or {}), BASE_FILE: record},
+        save_embedding_layers=False,  # the prepared base has the rows; PEFT would save both whole matrices
+    )
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Return whether a directory holds an adapter rather than a whole model."""
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def load_adapter(
+    adapter_dir: Path, base_dir: str | Path | None = None, dtype: torch.dtype | str = torch.float32
+) -> PeftModel:
+    """Return base and adapter together, ready to be used. Law: never over a base it was not trained on.
+
+    Raises:
+        ModelError: the base is not found or has other weights.
+    """
+    base = _find_base(adapter_dir, base_dir)
+    adapted: PeftModel = PeftModel.from_pretrained(load_model(base, dtype), str(adapter_dir))
+    return adapted.eval()
+
+
+def merge(adapter_dir: Path, out: Path, base_dir: str | Path | None = None, dtype: torch.dtype | None = None) -> Path:
+    """Write a plain model with the adapter's changes in its weights. Law: in fp32 the same logits.
+
+    Args:
+        adapter_dir: what `fit` saved with mode lora or qlora.
+        out: a new model directory.
+        base_dir: default: the base the adapter was trained over. Never a quantised one.
+        dtype: of the saved weights; default: the base's. The sum itself is made in fp32.
+    """
+    base = _find_base(adapter_dir, base_dir)
+    merged: Any = load_adapter(adapter_dir, base).merge_and_unload(safe_merge=True)
+    nn.Module.to(merged, dtype or stored_dtype(base) or torch.float32)
+    tokens = {**control_token_ids(base), **control_token_ids(adapter_dir)}
+    return save_model(merged, load_tokenizer(adapter_dir), out, control_tokens=tokens)
+
+
+def _find_base(adapter_dir: Path, base_dir: str | Path | None) -> str | Path:
+    record = json.loads((adapter_dir / BASE_FILE).read_text(encoding="utf-8"))
+    base = base_dir or record["base"]
+    if base_fingerprint(base) != record["fingerprint"]:
+        raise ModelError(f"The adapter in {adapter_dir} was trained over other weights than {base}; name its own base.")
+    return base
