@@ -155,7 +155,7 @@ def last(reply: str, count: int = 1) -> list[Fraction] | None:
 
 
 def references(reference: str) -> list[Fraction]:
-    """Return the numbers a reference asks for: one, or several separated by `;`.
+    """Return the different numbers a reference asks for: one, or several separated by `;`.
 
     Raises:
         DataError: the reference is not made of numbers; a loader must have quarantined such a row.
@@ -163,7 +163,7 @@ def references(reference: str) -> list[Fraction]:
     values = [number(part) for part in reference.split(";")]
     if None in values:
         raise DataError(f"The reference answer {reference!r} is not a number; quarantine such a row when it is read.")
-    return [value for value in values if value is not None]
+    return list(dict.fromkeys(value for value in values if value is not None))
 
 
 def score(reply: str, reference: str, *, strict: bool = True) -> Score:
@@ -188,6 +188,6 @@ def score(reply: str, reference: str, *, strict: bool = True) -> Score:
         looked_for = "no answer is stated (`#### N`)" if strict else f"fewer than {len(expected)} numbers in the reply"
         return Score(0.0, None, f"{looked_for}; expected {wanted}")
     answer = "; ".join(write(value) for value in found)
-    if sorted(found) == sorted(expected):
+    if set(found) == set(expected):
         return Score(1.0, answer, f"stated {answer}")
     return Score(0.0, answer, f"stated {answer}; expected {wanted}")

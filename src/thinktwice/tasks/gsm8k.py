@@ -1,0 +1,81 @@
+"""GSM8K: grade-school word problems with worked solutions (Cobbe et al. 2021, openai/gsm8k, MIT)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thinktwice.errors import DataError
+from thinktwice.scoring import numeric
+from thinktwice.tasks import reading
+from thinktwice.types import Problem, Score, Task
+
+HUB = "openai/gsm8k"
+_ANNOTATION = re.compile(r"<<[^<>\n]*>>")
+
+
+def gsm8k(
+    path: str | None = None,
+    *,
+    dev: int = 500,
+    calculator_annotations: bool = False,
+    config: str = "main",
+    revision: str | None = None,
+    quarantine: str | None = None,
+) -> Task:
+    """Load GSM8K as a task. Law: dev is carved from train by hash; test is the published test set, whole.
+
+    Args:
+        path: a directory with train.jsonl and test.jsonl, a hub id, or None for the published dataset on the hub.
+        dev: how many training problems become the dev split.
+        calculator_annotations: keep the `<<48/2=24>>` marks in solutions; by default they are taken out.
+        config: the hub configuration.
+        revision: the hub revision; pin it where a result is reported.
+        quarantine: a directory for the rows that could not be read.
+
+    Raises:
+        DataError: the source cannot be read, or more than 1 % of its rows are bad.
+
+    Example:
+        >>> gsm8k("data/gsm8k").splits["test"][0].answer  # doctest: +SKIP
+        '18'
+    """
+    convert = partial(problem, calculator_annotations=calculator_annotations)
+
+    def split(name: str) -> Sequence[Problem]:
+        aside = Path(quarantine) / f"gsm8k-{name}.jsonl" if quarantine else None
+        if path is not None and Path(path).is_dir():
+            return reading.read(Path(path) / f"{name}.jsonl", convert, quarantine=aside).problems
+        if path is not None and (Path(path).exists() or path.count("/") != 1 or path.startswith((".", "/", "~"))):
+            raise DataError(
+                f"no directory {path!r}. Give one with train.jsonl and test.jsonl, or a hub id like {HUB!r}."
+            )
+        source = path or HUB
+        rows = reading.rows_of_hub(source, config, name, revision)
+        return reading.collect(rows, convert, source=f"{source}:{name}", quarantine=aside).problems
+
+    train, held_out = reading.carve(split("train"), dev, "gsm8k-dev")
+    return Task("gsm8k", {"train": train, "dev": held_out, "test": split("test")}, score)
+
+
+def problem(row: Mapping[str, Any], *, calculator_annotations: bool = False) -> Problem:
+    """Convert a `{question, answer}` row: the answer's last line is `#### N`, the lines before it are the steps.
+
+    Raises:
+        DataError: a field is missing, or the answer does not end with a number after `####`.
+    """
+    question, solution = reading.text_of(row, "question"), reading.text_of(row, "answer")
+    steps, marker, final = solution.rpartition("####")
+    value = numeric.number(final)
+    if not marker or value is None:
+        raise DataError("the answer does not end with '#### ' and a number")
+    if not calculator_annotations:
+        solution, steps = _ANNOTATION.sub("", solution), _ANNOTATION.sub("", steps)
+    level = sum(1 for line in steps.splitlines() if line.strip())
+    return Problem(reading.content_id("gsm8k", question), question, numeric.write(value), solution, level)
+
+
+def score(problem: Problem, reply: str) -> Score:
+    """Judge a reply by the last answer it states (strict)."""
+    return numeric.score(reply, problem.answer)

@@ -1,0 +1,166 @@
+"""The arithmetic and algebra subsets of Lila (Mishra et al. 2022), from the hub or from their sources' own files.
+
+SVAMP, AddSub, SingleOp, MultiArith, ASDiv, SingleEq and SimulEq, mostly used to ask whether what was learned on another
+task carries over. They state an answer and no worked solution.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thinktwice.errors import ConfigError, DataError, nearest
+from thinktwice.scoring import numeric
+from thinktwice.tasks import reading
+from thinktwice.types import Problem, Score, Task
+
+HUB = "allenai/lila"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one source writes a row."""
+
+    question: tuple[str, ...]
+    """Fields that make the question, joined by a space."""
+    answer: str
+
+
+SHAPES = (
+    Shape(("Body", "Question"), "Answer"),  # SVAMP.json, ASDiv.xml
+    Shape(("sQuestion",), "lSolutions"),  # MAWPS: AddSub, MultiArith, SingleEq
+    Shape(("original_text",), "ans"),  # MWPToolkit: alg514
+    Shape(("input",), "output_answer"),  # allenai/lila
+    Shape(("Input",), "Output Answer"),  # Lila's own files
+    Shape(("input",), "target"),  # PAL's copies
+    Shape(("question",), "result"),  # MU-NLPC/Calc-*
+    Shape(("question",), "final_ans"),  # ChilleD/MultiArith
+    Shape(("question",), "answer"),
+)
+
+SUBSETS = {
+    "svamp": "svamp_structured",
+    "addsub": "addsub",
+    "singleop": "singleop",
+    "multiarith": "multiarith",
+    "asdiv": "asdiv",
+    "singleeq": "singleq",
+    "simuleq": "simuleq",
+}
+"""Our name -> the configuration of `allenai/lila` on the hub."""
+
+_FILES = {"train": ("train*",), "dev": ("dev*", "valid*"), "test": ("test*",)}
+_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+
+
+def lila(
+    subset: str,
+    path: str | None = None,
+    *,
+    train: int = 0,
+    dev: int = 0,
+    revision: str | None = None,
+    quarantine: str | None = None,
+) -> Task:
+    """Load one subset. Law: a file without splits is test; `train` and `dev` problems are carved from it by hash.
+
+    Args:
+        subset: svamp, addsub, singleop, multiarith, asdiv, singleeq or simuleq.
+        path: a file (JSON, JSON lines, XML), a directory with train/dev|valid/test files, or None for the hub.
+        train: how many problems of a single file become the train split.
+        dev: how many problems of a single file become the dev split.
+        revision: the hub revision; pin it where a result is reported.
+        quarantine: a directory for the rows that could not be read.
+
+    Raises:
+        ConfigError: an unknown subset, or train/dev counts for a source that has its own splits.
+        DataError: the source cannot be read, or more than 1 % of its rows are bad.
+    """
+    if subset not in SUBSETS:
+        raise ConfigError(f"no Lila subset is called {subset!r}.{nearest(subset, SUBSETS)}")
+    convert = partial(problem, subset=subset)
+
+    def aside(name: str) -> Path | None:
+        return Path(quarantine) / f"{subset}-{name}.jsonl" if quarantine else None
+
+    splits: dict[str, Sequence[Problem]] = {}
+    if path is not None and not Path(path).is_dir():
+        rest: Sequence[Problem] = reading.read(path, convert, quarantine=aside("test")).problems
+        rest, splits["dev"] = reading.carve(rest, dev, f"{subset}-dev")
+        splits["test"], splits["train"] = reading.carve(rest, train, f"{subset}-train")
+        return Task(subset, splits, score)
+    if train or dev:
+        raise ConfigError(f"{subset}: train= and dev= split a single file; {path or HUB} has its own splits.")
+    for name, patterns in _FILES.items():
+        if path is None:
+            rows = reading.rows_of_hub(HUB, SUBSETS[subset], _HUB_SPLITS[name], revision)
+            splits[name] = reading.collect(rows, convert, source=f"{HUB}:{name}", quarantine=aside(name)).problems
+            continue
+        files = sorted(file for pattern in patterns for file in Path(path).glob(pattern) if ".json" in file.name)
+        if len(files) > 1 or (name == "test" and not files):
+            found = ", ".join(file.name for file in files) or "none"
+            raise DataError(f"{path} should hold one {name} file, has {found}. Give the path of a file.")
+        splits[name] = reading.read(files[0], convert, quarantine=aside(name)).problems if files else ()
+    return Task(subset, splits, score)
+
+
+def problem(row: Mapping[str, Any], *, subset: str) -> Problem:
+    """Convert a row of any known shape.
+
+    Raises:
+        DataError: no known shape, or a field is missing.
+        Omitted: the answer is not made of numbers (ASDiv asks for names, ratios and times, too).
+    """
+    shape = next((s for s in SHAPES if s.answer in row and all(part in row for part in s.question)), None)
+    if shape is None:
+        raise DataError(f"fields {sorted(row)} are of no known source")
+    body, *question = (reading.text_of(row, part) for part in shape.question)
+    ended = body if body.endswith((".", "?", "!")) or not question else body + "."  # SVAMP leaves out full stops
+    prompt = " ".join([ended, *question])
+    return Problem(reading.content_id(subset, prompt), prompt, _answer(row[shape.answer]))
+
+
+def _answer(value: Any) -> str:
+    """Write an answer of any source as a reference for `numeric`."""
+    if isinstance(value, list):
+        parts = [str(part) for part in value]
+    elif isinstance(value, str):
+        parts = [re.sub(r"\([^()]*\)", "", part).strip() for part in value.split(";")]  # ASDiv: 9 (apples); 2 (pears)
+    else:
+        parts = [] if value is None or isinstance(value, bool) else [str(value)]
+    if not parts or not all(parts):
+        raise DataError(f"the answer is {value!r}")
+    numbers = [_rational(part) for part in parts]
+    if None in numbers:
+        raise reading.Omitted("its answer is not a number")
+    return "; ".join(dict.fromkeys(numeric.write(number) for number in numbers if number is not None))
+
+
+def _rational(text: str) -> Fraction | None:
+    """Read one number. A double's digits are taken for the small fraction that the source divided out.
+
+    AddSub says 0.6666666666666666 for 2/3: exactly that double, so 2/3 is what was meant. A number that an annotator
+    rounded (83.333333) stays as it is: which number was meant is not ours to guess.
+    """
+    value = numeric.number(text)
+    if value is None or len(text.strip("-0.").replace(".", "")) < 15:
+        return value
+    simple = value.limit_denominator(1000)
+    return simple if float(simple) == float(value) else value
+
+
+def score(problem: Problem, reply: str) -> Score:
+    """Judge a reply by the last answer it states (strict); an equation system needs all its unknowns, in any order."""
+    return numeric.score(reply, problem.answer)
+
+
+svamp = partial(lila, "svamp")
+addsub = partial(lila, "addsub")
+singleop = partial(lila, "singleop")
+multiarith = partial(lila, "multiarith")
+asdiv = partial(lila, "asdiv")
+singleeq = partial(lila, "singleeq")
+simuleq = partial(lila, "simuleq")
