@@ -1,0 +1,173 @@
+"""What was learned, seen and taken back, for the eye. Law 2: what is learned is visible.
+
+Pure functions from examples, traces and decoding events to `Piece`s, and from pieces to Rich text (green = learned or
+written, grey = seen, red struck through = retracted), or to plain text for eyes and pipes without colour, where
+`[-...-]` is retracted and `{+...+}` is learned.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from rich.text import Text
+
+from thinktwice.types import Example, Trace
+
+Mark = Literal["learned", "written", "seen", "retracted", "undo"]
+Decode = Callable[[Sequence[int]], str]
+
+STYLES: dict[Mark, str] = {
+    "learned": "green",
+    "written": "green",
+    "seen": "bright_black",
+    "retracted": "red strike",
+    "undo": "red",
+}
+UNDO_SIGN = "↶"
+"""Stands for a run of control tokens that took text back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text with one mark."""
+
+    text: str
+    mark: Mark
+    """learned: its prediction counts in training. written: a model wrote it, and it stands. seen: given to the model.
+    retracted: taken back. undo: the control tokens that took it back."""
+
+
+def trace_pieces(trace: Trace) -> list[Piece]:
+    """Return a trace in the order it was written, retracted text included."""
+    pieces = []
+    for step in trace.steps:
+        if step.kept:
+            mark: Mark = "written" if step.sampled else "seen"
+        else:
+            mark = "undo" if step.kind == "undo" else "retracted"
+        pieces.append(Piece(step.text, mark))
+    return pieces
+
+
+def example_marks(example: Example) -> list[Mark]:
+    """Return the mark of each token of an example.
+
+    A token is learned when the token it was written after (the last one it sees, itself excepted) predicts it with a
+    weight. A token that later ones no longer see is retracted, whether or not it was learned.
+    """
+    length = len(example.token_ids)
+    dead_from = example.dead_from or (length,) * length
+    marks: list[Mark] = []
+    alive: list[int] = []
+    for place, token_id in enumerate(example.token_ids):
+        while alive and dead_from[alive[-1]] <= place:
+            alive.pop()
+        learned = bool(alive) and example.weights[alive[-1]] > 0 and example.targets[alive[-1]] == token_id
+        alive.append(place)
+        marks.append("retracted" if dead_from[place] < length else "learned" if learned else "seen")
+    return marks
+
+
+def example_pieces(example: Example, decode: Decode) -> list[Piece]:
+    """Return a training example as the trainer sees it, token for token."""
+    return _spelled(zip(example.token_ids, example_marks(example), strict=True), decode)
+
+
+class Transcript:
+    """A reply while it is being written: fold decoding events in, read the pieces at any time."""
+
+    def __init__(self) -> None:
+        self._tokens: list[tuple[int, Mark]] = []
+
+    def on(self, kind: str, token_ids: Sequence[int], *, control_ids: frozenset[int] = frozenset()) -> None:
+        """Take in one event of the decoder.
+
+        Args:
+            kind: "written", "inserted" or "deleted"; others ("rejected", "stopped") change nothing that is visible.
+            token_ids: the ids concerned; of a deletion, the ids removed from the end of the visible text, in order.
+            control_ids: ids that are shown as one undo sign instead of text when they are deleted.
+        """
+        if kind == "written":
+            self._tokens += [(token_id, "written") for token_id in token_ids]
+        elif kind == "inserted":
+            self._tokens += [(token_id, "seen") for token_id in token_ids]
+        elif kind == "deleted":
+            left = len(token_ids)
+            for place in range(len(self._tokens) - 1, -1, -1):
+                token_id, mark = self._tokens[place]
+                if not left:
+                    break
+                if mark in ("written", "seen"):
+                    self._tokens[place] = (token_id, "undo" if token_id in control_ids else "retracted")
+                    left -= 1
+
+    def pieces(self, decode: Decode) -> list[Piece]:
+        """Return what has been written so far."""
+        return _spelled(self._tokens, decode)
+
+
+def _spelled(tokens: Iterable[tuple[int, Mark]], decode: Decode) -> list[Piece]:
+    """Decode runs of one mark; what stands is cut from the decoded whole, so that a character of several tokens, even
+    one that a retraction splits, stays whole and goes to the run that completes it.
+    """
+    runs = [(mark, [token_id for token_id, _ in run]) for mark, run in groupby(tokens, key=lambda pair: pair[1])]
+    last = max((i for i, (mark, _) in enumerate(runs) if mark not in ("retracted", "undo")), default=-1)
+    pieces, kept, spelled = [], list[int](), 0
+    for i, (mark, ids) in enumerate(runs):
+        if mark in ("retracted", "undo"):
+            pieces.append(Piece(decode(ids), mark))
+            continue
+        kept += ids
+        whole = decode(kept)
+        if i != last:
+            whole = whole.rstrip("\ufffd")  # an unfinished character
+        pieces.append(Piece(whole[spelled:], mark))
+        spelled = len(whole)
+    return pieces
+
+
+def to_rich(pieces: Sequence[Piece]) -> Text:
+    """Return the pieces in colour. Text a model wrote is never read as markup, and its control characters are shown."""
+    text = Text(no_wrap=False)
+    for piece in pieces:
+        if piece.mark == "undo":
+            text.append(UNDO_SIGN, style=STYLES["undo"])
+        elif piece.mark == "retracted":
+            body, line_end = _without_line_end(printable(piece.text))
+            text.append(body, style=STYLES["retracted"])
+            text.append(line_end)
+        else:
+            text.append(printable(piece.text), style=STYLES[piece.mark])
+    return text
+
+
+def to_plain(pieces: Sequence[Piece]) -> str:
+    """Return the pieces without colour: `[-retracted-]`, `{+learned+}`."""
+    parts = []
+    for piece in pieces:
+        text = printable(piece.text)
+        if piece.mark == "retracted":
+            body, line_end = _without_line_end(text)
+            parts.append(f"[-{body}-]{line_end}")
+        elif piece.mark == "learned":
+            parts.append(f"{{+{text}+}}")
+        elif piece.mark != "undo":
+            parts.append(text)
+    return "".join(parts)
+
+
+def printable(text: str) -> str:
+    """Return text with control characters other than line breaks and tabs spelled out.
+
+    A model may write terminal escape sequences; shown raw they could rewrite the screen.
+    """
+    return "".join(
+        c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def _without_line_end(text: str) -> tuple[str, str]:
+    """A retracted line keeps its line break outside the mark, so that what replaces it stands below it."""
+    return (text[:-1], "\n") if text.endswith("\n") else (text, "")

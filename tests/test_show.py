@@ -1,0 +1,90 @@
+from rich.console import Console
+
+from thinktwice.show import Piece, Transcript, example_marks, example_pieces, to_plain, to_rich, trace_pieces
+from thinktwice.types import Example, Step, Trace
+
+TRACE = Trace(
+    "p",
+    (
+        Step("text", "Ann has 3.\n"),
+        Step("error", "Ben has [bold]9.\n", kept=False),
+        Step("undo", "<undo>", kept=False),
+        Step("text", "Ben has 7."),
+        Step("observation", " ok", sampled=False),
+    ),
+)
+
+
+def letters(ids: object) -> str:
+    return "".join(chr(i) for i in ids)  # type: ignore[attr-defined]
+
+
+def utf8(ids: object) -> str:
+    return bytes(ids).decode("utf-8", errors="replace")  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_trace_without_colour_marks_what_was_taken_back() -> None:
+    assert to_plain(trace_pieces(TRACE)) == "Ann has 3.\n[-Ben has [bold]9.-]\nBen has 7. ok"
+
+
+def test_a_trace_in_colour_strikes_what_was_taken_back_and_obeys_no_markup() -> None:
+    text = to_rich(trace_pieces(TRACE))
+    assert text.plain == "Ann has 3.\nBen has [bold]9.\n↶Ben has 7. ok"
+    styled = {text.plain[span.start : span.end]: span.style for span in text.spans}
+    assert styled["Ben has [bold]9."] == "red strike"
+    assert styled["Ben has 7."] == "green"
+    assert styled[" ok"] == "bright_black"
+    console = Console(color_system="standard", force_terminal=True, width=80)
+    with console.capture() as captured:
+        console.print(text)
+    assert "[bold]" in captured.get()
+    assert "\x1b[9;31m" in captured.get()
+
+
+def test_text_of_a_model_cannot_steer_the_terminal() -> None:
+    pieces = [Piece("a\x1b[2Jb\x9b\x07\tc\n", "written")]
+    assert to_plain(pieces) == "a\\x1b[2Jb\\x9b\\x07\tc\n"
+    assert "\x1b" not in to_rich(pieces).plain
+
+
+def example(text: str, weights: str, dead_from: tuple[int, ...] | None = None) -> Example:
+    ids = tuple(map(ord, text))
+    return Example(ids, (*ids[1:], 0), tuple(float(w) for w in weights), dead_from=dead_from)
+
+
+def test_a_token_is_learned_when_the_one_before_it_predicts_it_with_a_weight() -> None:
+    plain = example("qqab", "0110")
+    assert example_marks(plain) == ["seen", "seen", "learned", "learned"]
+    assert to_plain(example_pieces(plain, letters)) == "qq{+ab+}"
+
+
+def test_in_a_layout_the_one_before_is_the_last_one_that_is_still_seen() -> None:
+    # q, then the wrong x (seen by nobody after it), then a, which q must predict: the trunk skips the branch
+    layout = Example(tuple(map(ord, "qxa")), (ord("a"), ord("u"), 0), (1.0, 1.0, 0.0), (0, 1, 1), (3, 2, 3))
+    assert example_marks(layout) == ["seen", "retracted", "learned"]
+    assert to_plain(example_pieces(layout, letters)) == "q[-x-]{+a+}"
+
+
+def test_a_transcript_follows_the_decoder() -> None:
+    transcript = Transcript()
+    transcript.on("written", [ord("a")])
+    transcript.on("inserted", [ord("i")])
+    for c in "xyuu":
+        transcript.on("written", [ord(c)])
+    transcript.on("deleted", list(map(ord, "xyuu")), control_ids=frozenset([ord("u")]))
+    transcript.on("rejected", [ord("r")])
+    transcript.on("written", [ord("b")])
+    assert [(p.text, p.mark) for p in transcript.pieces(letters)] == [
+        ("a", "written"), ("i", "seen"), ("xy", "retracted"), ("uu", "undo"), ("b", "written"),
+    ]  # fmt: skip
+    transcript.on("deleted", [ord("i"), ord("b")])  # what was deleted before is passed over
+    assert to_plain(transcript.pieces(letters)) == "a[-ixy-][-b-]"
+
+
+def test_a_character_of_several_tokens_split_by_a_retraction_stays_whole() -> None:
+    first, second = "é".encode()
+    transcript = Transcript()
+    transcript.on("written", [first, ord("x")])
+    transcript.on("deleted", [ord("x")])
+    transcript.on("written", [second])
+    assert "é" in "".join(p.text for p in transcript.pieces(utf8) if p.mark == "written")
