@@ -163,6 +163,8 @@ class Render:
             if survives:
                 kept.extend(ids)
                 whole = self.text(kept)
+                if any(later in ("kept", "inserted") for later in fates[index:]):
+                    whole = whole.rstrip("\ufffd")  # half a character: it belongs to the stretch that completes it
                 text, spelled = whole[spelled:], len(whole)
             else:
                 text = self.text(ids)

@@ -29,6 +29,8 @@ NOUNS = ("apples", "books", "coins", "eggs", "pens", "shells")
 LARGEST = 20
 """No quantity exceeds this, so that every number is one token and the sums can be learned by heart."""
 MOST_OPERATIONS = 12
+FOLLOW = 0.75
+"""How often a step goes on from the step before it. The rest jump, which is what a writer has to plan."""
 
 Split = Literal["train", "dev", "test"]
 ErrorKind = Literal[
@@ -255,7 +257,7 @@ def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str,
     steps: list[str] = []
     for left in range(operations, 0, -1):
         # Every quantity must be needed: with as many loose ends as steps left, each step has to join two of them.
-        one = unused.pop(rng.randrange(len(unused)))
+        one = unused.pop(-1 if steps and rng.random() < FOLLOW else rng.randrange(len(unused)))
         join = len(unused) >= left or rng.random() < 0.4
         fact = relate(one, (unused if len(unused) >= left else list(values)) if join else ())
         unused = [x for x in unused if x not in fact.inputs]
