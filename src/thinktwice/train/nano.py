@@ -82,11 +82,11 @@ def tokenizer() -> "PreTrainedTokenizerFast":
     pieces += [spelled for word in WORDS if len(spelled := "".join(alphabet[b] for b in word.encode())) > 1]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    # " +" before a number and " + " before a name; then the longest word first; the rest falls apart into bytes.
+    # " +" before a number and " + " before a name; then the longest word first; what is no word goes character by
+    # character, or "<eos>" as plain text would be found in the vocabulary.
     words = sorted(WORDS, key=len, reverse=True)
-    pattern = r" \+(?= \d)| plus(?= \d)|" + "|".join(
-        re.escape(w) + (r"(?!\d)" if w[-1].isdigit() else "") for w in words
-    )
+    whole = [re.escape(word) + (r"(?!\d)" if word[-1].isdigit() else "") for word in words]
+    pattern = "|".join([r" \+(?= \d)", r" plus(?= \d)", *whole, r"[\s\S]"])
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), "isolated"),
