@@ -19,7 +19,7 @@ KEPT, DELETED, CONTROL, REJECTED, INSERTED = range(5)
 class Batch:
     """Up to `capacity` rows, dense: rows 0..n-1 are being written. All arrays have one entry (or line) a row."""
 
-    def __init__(self, capacity: int, length: int) -> None:
+    def __init__(self, capacity: int, length: int = 256) -> None:
         self.n = 0
         self.number = np.zeros(capacity, np.int64)
         """Which prompt the row belongs to."""
@@ -107,9 +107,7 @@ class Batch:
 
     def view(self, row: int) -> RowView:
         """Return what controls and rules may know of a row."""
-        return RowView(
-            self.visible(row), int(self.prompt_length[row]), int(self.edits[row]), int(self.sampled[row])
-        )
+        return RowView(self.visible(row), int(self.prompt_length[row]), int(self.edits[row]), int(self.sampled[row]))
 
     def complete(self, row: int, stop: StopReason, error: str | None = None) -> Completion:
         """Return what a row wrote."""
@@ -129,9 +127,10 @@ class Batch:
         if row != last:
             for array in (
                 self.number, self.key, self.prompt_length, self.ids, self.length, self.fed, self.sampled, self.edits,
-                self.log_index, self.log_ids, self.log_fates, self.log_logprobs, self.log_length, self.bans,
+                self.log_index, self.log_ids, self.log_fates, self.log_logprobs, self.log_length,
             ):  # fmt: skip
                 array[row] = array[last]
+            self.bans[row] = self.bans[last]
         return last
 
     def _log(self, row: int, token_id: int, fate: int, logprob: float) -> None:

@@ -32,7 +32,8 @@ class StopStrings:
                 text = self._to_text([token_id, token_id])
                 self._suspects[token_id] = _NEVER if self._endings.isdisjoint(text) else _PERHAPS
             kinds = self._suspects[ids]
-        return kinds == _PERHAPS
+        perhaps: NDArray[np.bool_] = kinds == _PERHAPS
+        return perhaps
 
     def completed(self, ids: Sequence[int]) -> bool:
         """Return whether the last of `ids`, a text without its prompt, completed a stop string.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from thinktwice.decode.rows import LogitsRule, Rows, edits, last_ids, lengths
+from thinktwice.decode.rows import LogitsRule, edits, last_ids, lengths
 from thinktwice.resolve import Unit, resolve
 from thinktwice.types import Control, Rewind, RowView
 
