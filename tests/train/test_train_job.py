@@ -1,17 +1,33 @@
+import itertools
 import json
+from dataclasses import replace
 
+import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thinktwice.train import Training, fit
+from thinktwice.errors import DataError, TrainError
+from thinktwice.train import Training, fit, fit_stream
+from thinktwice.train.vocab import load_model
+
+
+def tensors(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_fit_lowers_the_loss_and_saves_a_plain_model(make_base, make_examples, tmp_path):
     base, examples = make_base(), make_examples(48)
-    reports = []
+    reports, audits = [], []
     settings = Training(epochs=6, batch_size=8, lr=5e-3, eval_every=10, log_every=5)
-    out = fit(examples, base, tmp_path / "out", settings, dev=make_examples(8, seed=1), progress=reports.append)
+    out = fit(examples, base, tmp_path / "out", settings, dev=make_examples(8, seed=1), progress=reports.append,
+              on_audit=audits.append)  # fmt: skip
     assert out == tmp_path / "out" / "model"
+    assert audits[0].n == 48
     assert reports[-1].step == reports[-1].steps == 36
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert reports[-1].dev_loss is not None
@@ -26,3 +42,87 @@ def test_fit_lowers_the_loss_and_saves_a_plain_model(make_base, make_examples, t
     assert audit["n"] == 48
     assert audit["dev"]["n"] == 8
     assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_a_finished_training_is_not_repeated_and_another_is_refused(make_base, make_examples, tmp_path):
+    base, examples, settings = make_base(), make_examples(8), Training(steps=3, batch_size=4)
+    out, calls = fit(examples, base, tmp_path / "out", settings), []
+    before = tensors(out)
+    assert fit(examples, base, tmp_path / "out", settings, progress=calls.append) == out
+    assert calls == []
+    assert same(before, tensors(out))
+    with pytest.raises(TrainError, match=r"training\.lr: 0\.001 -> 0\.002"):
+        fit(examples, base, tmp_path / "out", replace(settings, lr=2e-3))
+    with pytest.raises(TrainError, match="data"):
+        fit(examples[1:], base, tmp_path / "out", settings)
+    with pytest.raises(TrainError, match="base"):
+        fit(examples, make_base("other", seed=1), tmp_path / "out", settings)
+    (out / "training.json").unlink()
+    with pytest.raises(TrainError, match="not made by this training"):
+        fit(examples, base, tmp_path / "out", settings)
+
+
+def test_the_audit_stops_a_training_before_step_1(make_base, make_examples, tmp_path):
+    base, examples, reports = make_base(), make_examples(8), []
+    examples[3] = replace(examples[3], weights=(0.0,) * len(examples[3].weights))
+    with pytest.raises(DataError, match="'p3' teaches nothing"):
+        fit(examples, base, tmp_path / "out", Training(steps=3), progress=reports.append)
+    with pytest.raises(DataError, match="Nothing is cut"):
+        fit(make_examples(8), base, tmp_path / "out", Training(steps=3, max_length=6), progress=reports.append)
+    assert reports == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_model_keeps_the_dtype_of_its_base(make_base, make_examples, tmp_path):
+    base = make_base()
+    half = tmp_path / "half"
+    load_model(base).to(torch.bfloat16).save_pretrained(half)
+    AutoTokenizer.from_pretrained(base).save_pretrained(half)
+    seen = []
+    out = fit(make_examples(8), half, tmp_path / "out", Training(steps=2, batch_size=4, lr=1e-2),
+              progress=lambda r: seen.append(r.grad_norm))  # fmt: skip
+    assert {tensor.dtype for tensor in tensors(out).values()} == {torch.bfloat16}
+    assert {
+        tensor.dtype for tensor in tensors(fit(make_examples(8), base, tmp_path / "o", Training(steps=1))).values()
+    } == {torch.float32}
+
+
+@pytest.mark.parametrize("backend", ["loop", "trl"])
+def test_layout_and_unrolled_training_end_alike(backend, make_base, make_layout_examples, tmp_path):
+    base, examples = make_base(initializer_range=0.1), make_layout_examples(6)
+    losses, trained = {}, {}
+    for attention in ("layout", "unrolled"):
+        settings = Training(backend=backend, steps=2, batch_size=100, lr=1e-4, attention=attention)
+        curve = losses[attention] = []
+        out = fit(examples, base, tmp_path / attention, settings, progress=lambda r, c=curve: c.append(r.loss))
+        trained[attention] = tensors(out)
+    assert losses["layout"] == pytest.approx(losses["unrolled"], rel=1e-5)
+    for name, tensor in trained["layout"].items():
+        torch.testing.assert_close(tensor, trained["unrolled"][name], atol=2e-5, rtol=1e-4)
+
+
+def test_a_stream_is_trained_resumed_and_recorded(make_model, make_tokenizer, make_examples, tmp_path):
+    examples = make_examples(50)
+
+    def endless(start):
+        return (examples[k % 50] for k in itertools.count(start))
+
+    settings = Training(steps=8, tokens_per_step=200, optimizer="muon", lr=1e-2, schedule="wsd", save_every=3)
+    options = {"name": "world-1", "tokenizer": make_tokenizer(), "dev": make_examples(4, seed=2)}
+    whole = fit_stream(endless, make_model(), tmp_path / "whole", settings, **options)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(report):
+        if report.step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit_stream(endless, make_model(), tmp_path / "cut", settings, progress=kill, **options)
+    cut = fit_stream(endless, make_model(), tmp_path / "cut", settings, **options)
+    assert same(tensors(whole), tensors(cut))
+    with pytest.raises(TrainError, match="data"):
+        fit_stream(endless, make_model(), tmp_path / "cut", settings, **{**options, "name": "world-2"})
+    with pytest.raises(TrainError, match="base"):
+        fit_stream(endless, make_model(seed=1), tmp_path / "cut", settings, **options)

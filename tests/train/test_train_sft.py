@@ -5,19 +5,10 @@ import warnings
 from dataclasses import replace
 
 import pytest
-import torch
-import torch.nn.functional as F
 
-from thinktwice.errors import ConfigError, TrainError
 from thinktwice.train.batch import ExampleSteps
 from thinktwice.train.loop import train_loop
 from thinktwice.train.settings import Training
-
-pytestmark = pytest.mark.filterwarnings(
-    # Third-party: transformers renames gradient checkpointing, torch probes for an accelerator.
-    "ignore:.*gradient_checkpointing.*:FutureWarning",
-    "ignore:.*pin_memory.*:UserWarning",
-)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from thinktwice.train.vocab import (
     control_token_ids,
     load_model,
     load_tokenizer,
+    quiet,
     save_model,
     stored_dtype,
 )
@@ -65,7 +66,8 @@ def attach_lora(model: PreTrainedModel, settings: Training, new_ids: Sequence[in
         trainable_token_indices=rows or None,
     )
     try:
-        adapted = get_peft_model(model, config)
+        with quiet():
+            adapted = get_peft_model(model, config)
     except ValueError as error:
         layers = sorted(
             {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
@@ -137,7 +139,8 @@ def load_adapter(
         ModelError: the base is not found or has other weights.
     """
     base = _find_base(adapter_dir, base_dir)
-    adapted: PeftModel = PeftModel.from_pretrained(load_model(base, dtype), str(adapter_dir))
+    with quiet():
+        adapted: PeftModel = PeftModel.from_pretrained(load_model(base, dtype), str(adapter_dir))
     return adapted.eval()
 
 

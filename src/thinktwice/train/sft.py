@@ -40,6 +40,7 @@ from thinktwice.train.metrics import Clock, Metrics, StepReport
 from thinktwice.train.objective import forward_inputs
 from thinktwice.train.optimizer import build_optimizers
 from thinktwice.train.settings import Training
+from thinktwice.train.vocab import quiet
 from thinktwice.types import Example
 
 log = logging.getLogger("thinktwice.train")
@@ -73,9 +74,26 @@ def train_trl(
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     plan = _plan(ExampleSteps(examples, settings, pad_id), settings, processes)
     precision = choose_precision(settings, choose_device())
-    config = SFTConfig(
+    torch.manual_seed(settings.seed)
+    if settings.gradient_checkpointing:
+        enable_checkpointing(model)
+    identity = {
+        "settings": settings.fingerprint(),
+        "data": fingerprint(examples),
+        "base": base,
+        "precision": precision,
+        "world_size": processes,
+    }
+    steps = len(plan) // (settings.grad_accumulation * processes)
+    with quiet():
+        config = _config(settings, steps, precision, out_dir)
+        return _Trainer(model, config, plan, settings, dev, progress, out_dir, identity, tokenizer).run()
+
+
+def _config(settings: Training, steps: int, precision: str, out_dir: Path) -> SFTConfig:
+    return SFTConfig(
         output_dir=str(out_dir / "checkpoints"),
-        max_steps=len(plan) // (settings.grad_accumulation * processes),
+        max_steps=steps,
         per_device_train_batch_size=1,  # a row is a whole micro-batch
         gradient_accumulation_steps=settings.grad_accumulation,
         learning_rate=settings.lr,
@@ -99,18 +117,6 @@ def train_trl(
         dataloader_pin_memory=False,
         **_no_gradient_checkpointing(),
     )
-    torch.manual_seed(settings.seed)
-    if settings.gradient_checkpointing:
-        enable_checkpointing(model)
-    identity = {
-        "settings": settings.fingerprint(),
-        "data": fingerprint(examples),
-        "base": base,
-        "precision": precision,
-        "world_size": processes,
-    }
-    trainer = _Trainer(model, config, plan, settings, dev, progress, out_dir, identity, tokenizer)
-    return trainer.run()
 
 
 def _no_gradient_checkpointing() -> dict[str, Any]:

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from thinktwice.errors import ModelError
 from thinktwice.train.checkpoint import publish
@@ -173,6 +176,20 @@ def _cut_inside(text: str, token: str) -> list[str]:
     return [*pieces, text[start:]]
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep other libraries' progress bars, and their warnings about each other's renamings, off the terminal."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
+            yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Return a model's tokenizer. Code shipped with a model is not run."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
@@ -181,9 +198,10 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 def load_model(folder: str | Path, dtype: torch.dtype | str = torch.float32, **options: Any) -> PreTrainedModel:
     """Return a causal language model. Law: safetensors only; code shipped with a model is not run."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=dtype, use_safetensors=True, **options
-    )
+    with quiet():
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, **options
+        )
     return model
 
 
@@ -225,7 +243,8 @@ def save_model(
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    model.save_pretrained(aside, **options)  # type: ignore[operator]
+    with quiet():
+        model.save_pretrained(aside, **options)  # type: ignore[operator]
     if tokenizer is not None:
         tokenizer.save_pretrained(aside)
     if control_tokens:
