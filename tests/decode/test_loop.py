@@ -1,5 +1,6 @@
 """The batched loop: exact after edits, equal to `generate` without them, equal to the reference with them."""
 
+import itertools
 import random
 
 import pytest
@@ -388,7 +389,7 @@ def test_controls_sleep_unless_a_watched_token_is_near(llama):
     pairs = []
     for prompt, row in zip(ragged(rows=8), rows, strict=True):
         ids = [prompt[-1], *row.token_ids]
-        pairs += [(a, b) for a, b in zip(ids, ids[1:], strict=False) if {a, b} & Watch.watch]
+        pairs += [(a, b) for a, b in itertools.pairwise(ids) if {a, b} & Watch.watch]
         pairs += [(ids[-1], -1)] if ids[-1] in Watch.watch else []
     assert sorted(asked) == sorted(pairs)
     assert len(pairs) > 4

@@ -193,8 +193,9 @@ def _check_config(model: PreTrainedModel, max_length: int | None) -> int:
     if getattr(model, "_is_stateful", False):
         raise ModelError(f"{name} carries a recurrent state, which cannot be rewound. {advice}")
     base = getattr(model, "get_base_model", lambda: model)()  # an adapter's forward hides the signature
-    if "position_ids" not in inspect.signature(type(base).forward).parameters:
-        raise ModelError(f"{name} takes no position_ids, so a rewound token could not be put in its place. {advice}")
+    missing = {"position_ids", "logits_to_keep"} - set(inspect.signature(type(base).forward).parameters)
+    if missing:
+        raise ModelError(f"{name} takes no {min(missing)}, which rewinding needs to put a token in its place. {advice}")
     backend = model.config._attn_implementation
     if backend not in BACKENDS:
         raise ModelError(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from thinktwice.decode.cache import SlotCache, check_editable, context_length, feed, vocabulary_size
 from thinktwice.decode.rows import Batch, Ints, LogitsRule, Rows
@@ -135,7 +135,7 @@ class Decoder:
         self._layers = check_editable(model, max_length)
         self._limit = max_length or context_length(model) or 2**31
         self._vocabulary = vocabulary_size(model)
-        self._eos = self._table(_eos_ids(model) if eos_ids is None else eos_ids)
+        self._eos = self._table(eos_ids_of(model.generation_config) if eos_ids is None else eos_ids)
         self._watched = self._table({token_id for control in controls for token_id in control.watch})
         self._always = any(not control.watch for control in controls) or listener is not None
         self._suppress = torch.tensor(sorted(set(suppress)), dtype=torch.long, device=model.device)
@@ -350,8 +350,7 @@ class Decoder:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._model.device)
 
 
-def _eos_ids(model: PreTrainedModel) -> list[int]:
-    """Return the ids that end a text, from the generation config (one, several or none)."""
-    config = model.generation_config
+def eos_ids_of(config: GenerationConfig | None) -> list[int]:
+    """Return the ids that end a text, as a generation config has them: one, several or none."""
     eos = config.eos_token_id if config is not None else None
     return [] if eos is None else [int(eos)] if isinstance(eos, int) else [int(token_id) for token_id in eos]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from thinktwice.decode.stops import ToText, ends_with_stop
 from thinktwice.types import Append, Completion, Control, Edit, Fate, Rewind, RowView, Sampling, Stop, StopReason
 
-Propose = Callable[[RowView, frozenset[int]], tuple[int, float] | str]
-"""`(row, banned) -> (token id, logprob)`, or a sentence saying why no token can be drawn."""
+Propose = Callable[[RowView, frozenset[int]], tuple[int, float] | str | None]
+"""`(row, banned) -> (token id, logprob)`; None when there is no more to say, a sentence when no token can be drawn."""
 
 
 def replay(
@@ -59,10 +59,19 @@ def replay(
             del bans[depth]
         bans.setdefault(len(visible), set()).update(edit.ban)
 
+    def settle() -> None:
+        edit, watched = ask(-1)  # cut: nothing was drawn and nothing will be
+        if isinstance(edit, Rewind):
+            rewind(edit, watched)
+
     while stop is None:
         proposal = propose(view(), frozenset(bans.get(len(visible), ())))
         if isinstance(proposal, str):
             stop, error = "error", proposal
+            break
+        if proposal is None:
+            stop = "done"
+            settle()
             break
         drawn, logprob = proposal
         edit, watched = ask(drawn)
@@ -85,9 +94,7 @@ def replay(
             for token_id in edit.token_ids:
                 write(token_id, 0.0, "inserted")
         if stop is not None:
-            edit, watched = ask(-1)  # cut: settle what is still open
-            if isinstance(edit, Rewind):
-                rewind(edit, watched)
+            settle()
     return Completion(
         token_ids=tuple(token_id for token_id, _ in log),
         fates=tuple(fates),

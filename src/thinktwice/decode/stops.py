@@ -1,12 +1,23 @@
 """Stop strings, tested on the visible text alone."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 ToText = Callable[[Sequence[int]], str]
 """Decodes token ids."""
+
+
+def to_text_of(tokenizer: Any) -> ToText:
+    """Return a tokenizer's decoder: special tokens left out, spaces as they are."""
+
+    def to_text(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    return to_text
+
 
 _UNKNOWN, _NEVER, _PERHAPS = 0, 1, 2
 

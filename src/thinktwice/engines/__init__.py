@@ -1,0 +1,1 @@
+"""Engines: prompts in, completions out. Import from the modules; only `engines.local` imports torch."""

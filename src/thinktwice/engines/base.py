@@ -31,3 +31,11 @@ class Engine(Protocol):
         `keys[r]` makes row r's random stream independent of its place in the batch; default: its index.
         """
         ...
+
+
+class ProbingEngine(Engine, Protocol):
+    """An engine whose model can be looked into: local ones."""
+
+    def token_margins(self, sequences: Sequence[Sequence[int]], token_id: int) -> list[list[float]]:
+        """Return, after each token of each sequence, the logit of `token_id` less the largest other logit."""
+        ...
