@@ -25,10 +25,10 @@ from typing import IO, Any, Self
 from thinktwice.errors import RunError, nearest
 from thinktwice.run import files, identity, lock, provenance
 from thinktwice.run.clock import Stopwatch, seconds
-from thinktwice.run.files import read_json, write_json
+from thinktwice.run.files import read_json, write_json, write_text
 from thinktwice.run.rows import Rows
 
-__all__ = ["Rows", "Run", "Stage", "read_json", "write_json"]
+__all__ = ["Rows", "Run", "Stage", "read_json", "write_json", "write_text"]
 
 log = logging.getLogger(__name__)
 
