@@ -51,12 +51,11 @@ def custom_generate(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
-    attention_mask: Tensor | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     controls: Sequence[Control] = (),
     rules: Sequence[LogitsRule] = (),
     listener: Callable[[Event], None] | None = None,
-    **unused: Any,
+    **prepared: Any,
 ) -> Tensor:
     """Decode for `model.generate(custom_generate=...)`; return prompts and what survives of the replies, padded right.
 
@@ -66,12 +65,11 @@ def custom_generate(
         logits_processor: Warpers included, so temperature and top-p are theirs.
         stopping_criteria: Length, end tokens and stop strings.
         generation_config: Its `max_length` counts every sampled token, retracted ones included.
-        attention_mask: 0 marks padding.
         tokenizer: Needed for `stop_strings`.
         controls: What edits the context.
         rules: What changes the logits, after the processors.
         listener: Told of every event; a streamer cannot be, it has no way to take a token back.
-        unused: The cache and positions that `generate` prepared; ours can be edited.
+        prepared: What else `generate` made ready; the attention mask is used, the cache is not (ours can be edited).
 
     Raises:
         ConfigError: for beams, dict output, or a stopping criterion that cannot be tested on the visible text.
@@ -85,7 +83,8 @@ def custom_generate(
     pad = generation_config.pad_token_id
     eos = eos_ids_of(generation_config)
     pad_id = int(pad) if isinstance(pad, int) else eos[0] if eos else 0
-    keep_BT = torch.ones_like(input_ids) if attention_mask is None else attention_mask[:, :width]
+    mask = prepared.get("attention_mask")  # None when nothing is padded
+    keep_BT = torch.ones_like(input_ids) if mask is None else mask[:, :width]
     sampling = Sampling(
         temperature=1.0 if generation_config.do_sample else 0.0,
         max_new_tokens=generation_config.max_length - width,
