@@ -83,10 +83,7 @@ def load_newest(folder: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
     """
     for path in _newest_first(folder):
         try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            for name, digest in manifest["files"].items():
-                if sha256(path / name) != digest:
-                    raise ValueError(f"{name} does not match its hash")
+            manifest = verify(path)
             found = manifest["identity"]
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as damage:
@@ -97,6 +94,15 @@ def load_newest(folder: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
             raise TrainError(f"{path} belongs to another training ({what}). Use a new directory, or undo the change.")
         return Checkpoint(manifest["step"], load_file(path / "tensors.safetensors"), state)
     return None
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's manifest after comparing every file with its hash; OSError or ValueError when damaged."""
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, digest in manifest["files"].items():
+        if sha256(folder / name) != digest:
+            raise ValueError(f"{name} does not match its hash")
+    return manifest
 
 
 def _newest_first(folder: Path) -> list[Path]:

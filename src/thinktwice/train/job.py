@@ -17,7 +17,8 @@ from thinktwice.errors import TrainError
 from thinktwice.resolve import unroll
 from thinktwice.train.audit import Audit, audit
 from thinktwice.train.batch import ExampleSteps, StreamSteps, fingerprint
-from thinktwice.train.loop import Progress, TrainResult, choose_device, choose_precision, train_loop
+from thinktwice.train.device import choose_device, choose_precision
+from thinktwice.train.loop import Progress, train_loop
 from thinktwice.train.objective import check_layout, embedding, layout_problem, unwrap
 from thinktwice.train.settings import Training
 from thinktwice.train.vocab import (
@@ -140,6 +141,14 @@ def model_length(model: torch.nn.Module, settings: Training) -> int:
     return min(own, settings.max_length or own)
 
 
+def _is_main_process() -> bool:
+    """Wait for the other processes, where there are any, and tell whether this one writes the result."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        return torch.distributed.get_rank() == 0
+    return True
+
+
 def _is_done(final: Path, identity: dict[str, Any]) -> bool:
     if not final.exists():
         return False
@@ -218,6 +227,8 @@ def _save(
     record: dict[str, Any],
 ) -> Path:
     final = out_dir / "model"
+    if not _is_main_process():
+        return final
     tokens = control_token_ids(base_dir) if base_dir is not None else {}
     files = {RECORD: json.dumps(record, indent=1)}
     if settings.mode == "full":
@@ -231,6 +242,3 @@ def _save(
         save_adapter(model, tokenizer, final, **origin, control_tokens=tokens, files=files)
     shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)
     return final
-
-
-__all__ = ["Audit", "TrainResult", "fit", "fit_stream"]

@@ -3,13 +3,11 @@
 import math
 import os
 import random
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from thinktwice.errors import ConfigError, TrainError
 from thinktwice.train.batch import Batch, StepSource, collate, plan_window
 from thinktwice.train.checkpoint import Checkpoint, load_newest, save_checkpoint
+from thinktwice.train.device import choose_device, choose_precision, enable_checkpointing, finish_step_on_signal
 from thinktwice.train.metrics import Clock, Metrics, StepReport
 from thinktwice.train.objective import Objective
 from thinktwice.train.optimizer import build_optimizers, set_learning_rate
@@ -44,24 +43,6 @@ class TrainResult:
     """Dev loss of the weights the model has now; None without dev examples."""
     best_step: int
     """The step these weights are from: the last, or the best on dev with early stopping."""
-
-
-def choose_device() -> torch.device:
-    """Return the GPU when there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def choose_precision(settings: Training, device: torch.device) -> str:
-    """Resolve "auto" and refuse what the device can't do.
-
-    Raises:
-        ConfigError: fp16 without a GPU.
-    """
-    if settings.precision == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if settings.precision == "fp16" and device.type != "cuda":
-        raise ConfigError("training.precision=fp16 needs a GPU; use fp32 or bf16 on a CPU.")
-    return settings.precision
 
 
 def train_loop(
@@ -147,7 +128,7 @@ class _Loop:
             self._restore(saved)
         metrics, clock = Metrics(self.metrics_path, self.step), Clock(self.step, self.counts["tokens"])
         steps = self.source.total
-        with _finish_step_on_signal() as interrupted:
+        with finish_step_on_signal() as interrupted:
             for batches, cursor in self.source.steps(self.cursor) if not self._finished() else ():
                 lr = set_learning_rate(self.optimizers, self.settings, self.step, steps)
                 self.loss, grad_norm = self._optimise([batch.to(self.device) for batch in batches])
@@ -297,16 +278,6 @@ def dev_batches(dev: Sequence[Example], settings: Training) -> list[Batch]:
     return [collate(rows) for rows in plan]
 
 
-def enable_checkpointing(model: nn.Module) -> None:
-    """Recompute activations in the backward pass."""
-    enable: Any = getattr(model, "activation_checkpointing_enable", None)  # Transformers from 5.2x on
-    if enable is None:
-        enable = model.gradient_checkpointing_enable
-    enable()
-    if not all(p.requires_grad for p in model.parameters()):
-        cast(Any, model).enable_input_require_grads()  # a frozen embedding would cut the graph before the first block
-
-
 ADVICE = (
     "Nothing of this step was kept. Lower training.lr, set training.max_grad_norm, or use training.precision=fp32; "
     "look at these problems with `thinktwice show`."
@@ -325,25 +296,3 @@ def _problems(batches: Sequence[Batch]) -> str:
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-@contextmanager
-def _finish_step_on_signal() -> Iterator[list[BaseException]]:
-    """Collect Ctrl-C and SIGTERM instead of dying in the middle of a step; a second one is immediate."""
-    caught: list[BaseException] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def remember(number: int, frame: object) -> None:
-        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
-        if caught:
-            raise error
-        caught.append(error)
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -25,17 +25,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from thinktwice.errors import ConfigError, TrainError
 from thinktwice.train.batch import Batch, ExampleSteps, collate, fingerprint
-from thinktwice.train.checkpoint import MANIFEST, flush, sha256
-from thinktwice.train.loop import (
-    ADVICE,
-    Progress,
-    TrainResult,
-    choose_device,
-    choose_precision,
-    dev_batches,
-    enable_checkpointing,
-    name_problems,
-)
+from thinktwice.train.checkpoint import MANIFEST, flush, sha256, verify
+from thinktwice.train.device import choose_device, choose_precision, enable_checkpointing
+from thinktwice.train.loop import ADVICE, Progress, TrainResult, dev_batches, name_problems
 from thinktwice.train.metrics import Clock, Metrics, StepReport
 from thinktwice.train.objective import forward_inputs
 from thinktwice.train.optimizer import build_optimizers
@@ -309,10 +301,7 @@ class _Trainer(SFTTrainer):
         folders = (self.out_dir / "checkpoints").glob("checkpoint-*")
         for folder in sorted(folders, key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True):
             try:
-                manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-                for name, digest in manifest["files"].items():
-                    if sha256(folder / name) != digest:
-                        raise ValueError(f"{name} does not match its hash")
+                manifest = verify(folder)
             except (OSError, ValueError, KeyError) as damage:
                 log.warning("Checkpoint %s is damaged (%s); going back to the one before.", folder, damage)
                 continue

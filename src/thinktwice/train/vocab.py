@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -179,15 +179,16 @@ def _cut_inside(text: str, token: str) -> list[str]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep other libraries' progress bars, and their warnings about each other's renamings, off the terminal."""
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    library = cast(Any, logging)
+    bars = library.is_progress_bar_enabled()
+    library.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
             yield
     finally:
         if bars:
-            logging.enable_progress_bar()
+            library.enable_progress_bar()
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
