@@ -29,8 +29,9 @@ def test_a_trace_without_colour_marks_what_was_taken_back() -> None:
 
 def test_a_trace_in_colour_strikes_what_was_taken_back_and_obeys_no_markup() -> None:
     text = to_rich(trace_pieces(TRACE))
-    assert text.plain == "Ann has 3.\nBen has [bold]9.\n↶Ben has 7. ok"
+    assert text.plain == "Ann has 3.\nBen has [bold]9.↶\nBen has 7. ok"
     styled = {text.plain[span.start : span.end]: span.style for span in text.spans}
+    assert styled["↶"] == "red"
     assert styled["Ben has [bold]9."] == "red strike"
     assert styled["Ben has 7."] == "green"
     assert styled[" ok"] == "bright_black"
@@ -39,6 +40,10 @@ def test_a_trace_in_colour_strikes_what_was_taken_back_and_obeys_no_markup() -> 
         console.print(text)
     assert "[bold]" in captured.get()
     assert "\x1b[9;31m" in captured.get()
+
+
+def test_a_retracted_line_without_undo_token_still_ends_its_line() -> None:
+    assert to_plain([Piece("a\n", "retracted"), Piece("b", "written")]) == "[-a-]\nb"
 
 
 def test_text_of_a_model_cannot_steer_the_terminal() -> None:

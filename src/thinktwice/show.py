@@ -127,34 +127,38 @@ def _spelled(tokens: Iterable[tuple[int, Mark]], decode: Decode) -> list[Piece]:
     return pieces
 
 
+def laid_out(pieces: Sequence[Piece]) -> list[Piece]:
+    """Return the pieces ready for the eye: printable, and a retracted line's break after what took it back.
+
+    So what replaces a retracted line stands below it.
+    """
+    done: list[Piece] = []
+    for i, piece in enumerate(pieces):
+        text = UNDO_SIGN if piece.mark == "undo" else printable(piece.text)
+        if piece.mark == "retracted" and text.endswith("\n"):
+            done.append(Piece(text[:-1], "retracted"))
+            if i + 1 < len(pieces) and pieces[i + 1].mark == "undo":
+                continue  # the break follows the undo sign
+            done.append(Piece("\n", "seen"))
+            continue
+        done.append(Piece(text, piece.mark))
+        if piece.mark == "undo" and i and pieces[i - 1].mark == "retracted" and pieces[i - 1].text.endswith("\n"):
+            done.append(Piece("\n", "seen"))
+    return done
+
+
 def to_rich(pieces: Sequence[Piece]) -> Text:
-    """Return the pieces in colour. Text a model wrote is never read as markup, and its control characters are shown."""
-    text = Text(no_wrap=False)
-    for piece in pieces:
-        if piece.mark == "undo":
-            text.append(UNDO_SIGN, style=STYLES["undo"])
-        elif piece.mark == "retracted":
-            body, line_end = _without_line_end(printable(piece.text))
-            text.append(body, style=STYLES["retracted"])
-            text.append(line_end)
-        else:
-            text.append(printable(piece.text), style=STYLES[piece.mark])
+    """Return the pieces in colour. Text a model wrote is never read as markup, nor as terminal commands."""
+    text = Text()
+    for piece in laid_out(pieces):
+        text.append(piece.text, style=STYLES[piece.mark])
     return text
 
 
 def to_plain(pieces: Sequence[Piece]) -> str:
     """Return the pieces without colour: `[-retracted-]`, `{+learned+}`."""
-    parts = []
-    for piece in pieces:
-        text = printable(piece.text)
-        if piece.mark == "retracted":
-            body, line_end = _without_line_end(text)
-            parts.append(f"[-{body}-]{line_end}")
-        elif piece.mark == "learned":
-            parts.append(f"{{+{text}+}}")
-        elif piece.mark != "undo":
-            parts.append(text)
-    return "".join(parts)
+    frames: dict[Mark, str] = {"retracted": "[-{}-]", "learned": "{{+{}+}}", "undo": ""}
+    return "".join(frames.get(piece.mark, "{}").format(piece.text) for piece in laid_out(pieces))
 
 
 def printable(text: str) -> str:
@@ -166,8 +170,3 @@ def printable(text: str) -> str:
         c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else c.encode("unicode_escape").decode()
         for c in text
     )
-
-
-def _without_line_end(text: str) -> tuple[str, str]:
-    """A retracted line keeps its line break outside the mark, so that what replaces it stands below it."""
-    return (text[:-1], "\n") if text.endswith("\n") else (text, "")

@@ -39,7 +39,7 @@ def _variables(page: Page) -> dict[str, Any]:
 
     summary, recipe, run = page.summary, page.recipe, page.run
     plan = recipe.headline
-    first = [plan.a, plan.b] if plan else []
+    first = [name for name in (plan.a, plan.b, plan.through) if name] if plan else []
     colours = {name: number % 8 for number, name in enumerate([*first, *(n for n in recipe.arms if n not in first)])}
     shown: dict[str, Any] = {
         "page": page, "run": run, "recipe": recipe, "summary": summary, "names": list(recipe.arms), "colours": colours,

@@ -4,7 +4,7 @@ Every function returns `Markup`: names are escaped here, numbers are ours.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -21,9 +21,9 @@ class Plot:
     x: Interval
     """Lowest and highest value on the horizontal axis."""
     y: Interval
-    width: int = 560
-    height: int = 320
-    left: int = 46
+    width: int = 480
+    height: int = 290
+    left: int = 50
     right: int = 110
     top: int = 14
     bottom: int = 40
@@ -72,8 +72,13 @@ def _axes(plot: Plot, xs: Mapping[float, str], ys: Mapping[float, str], x_label:
     middle = (x0 + x1) / 2
     parts.append(f'<text class="label" x="{middle}" y="{base + 35}" text-anchor="middle">{escape(x_label)}</text>')
     if y_label:
-        parts.append(f'<text class="label" x="{x0 - 38}" y="10">{escape(y_label)}</text>')
+        parts.append(f'<text class="label" x="{x0 - 42}" y="10">{escape(y_label)}</text>')
     return parts
+
+
+def _room(names: Iterable[str]) -> int:
+    """Return the margin that the longest name needs at the end of its line."""
+    return 20 + round(8 * max(map(len, names), default=0))
 
 
 def _path(points: Sequence[Point]) -> str:
@@ -99,7 +104,7 @@ def accuracy(arms: Mapping[str, Mapping[int, Cell]], colours: Mapping[str, int],
         marked: levels to point out, with a word each ("training", "headline").
     """
     levels = sorted({level for cells in arms.values() for level in cells})
-    plot = Plot((min(levels), max(levels)), (0.0, 1.0), top=34)
+    plot = Plot((min(levels), max(levels)), (0.0, 1.0), top=34, right=_room(arms))
     parts = _axes(plot, {v: str(v) for v in levels}, {v / 4: f"{25 * v} %" for v in range(5)}, "difficulty level", "")
     for level, word in marked.items():
         x, y = plot.at(level, 0)
@@ -134,7 +139,7 @@ def curves(lines: Mapping[str, Sequence[Point]], colours: Mapping[str, int], x_l
     low, high = min(ys), max(ys)
     margin = 0.05 * (high - low) or 0.05
     floor = 0.0 if low >= 0 and low < 0.4 * high else low - margin
-    plot = Plot((min(xs), max(xs)), (floor, high + margin), height=260)
+    plot = Plot((min(xs), max(xs)), (floor, high + margin), height=240, top=24, right=_room(lines))
     x_ticks = {v: f"{v:g}" for v in ticks(*plot.x)}
     parts = _axes(plot, x_ticks, {v: f"{v:g}" for v in ticks(*plot.y, wanted=4)}, x_label, y_label)
     for name, line in lines.items():
@@ -150,8 +155,8 @@ def curves(lines: Mapping[str, Sequence[Point]], colours: Mapping[str, int], x_l
 
 def forest(comparisons: Sequence[Comparison]) -> list[Markup]:
     """Draw one interval bar a comparison, all on the same scale, zero marked."""
-    reach = max([0.05, *(abs(v) for c in comparisons for v in (*c.ci, c.difference))])
-    plot = Plot((-reach, reach), (0, 1), width=180, height=22, left=4, right=4, top=0, bottom=0)
+    ends = [0.0, *(v for c in comparisons for v in (*c.ci, c.difference))]
+    plot = Plot((min(-0.02, *ends), max(0.02, *ends)), (0, 1), width=180, height=22, left=4, right=4, top=0, bottom=0)
     drawn = []
     for c in comparisons:
         (low, y), (high, _), (middle, _) = plot.at(c.ci[0], 0.5), plot.at(c.ci[1], 0.5), plot.at(c.difference, 0.5)
@@ -173,7 +178,7 @@ def staircase(steps: Sequence[tuple[str, float, float]], colours: Sequence[int])
         steps: (name, start, end) as fractions.
         colours: the colour number of each bar.
     """
-    plot = Plot((0.0, 1.0), (0, 1), width=560, height=36 * len(steps) + 30, left=138, right=16, top=4, bottom=26)
+    plot = Plot((0.0, 1.0), (0, 1), width=480, height=36 * len(steps) + 30, left=138, right=28, top=4, bottom=26)
     parts = []
     for v in range(0, 101, 25):
         x, y = plot.at(v / 100, 0)

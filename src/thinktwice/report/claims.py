@@ -31,8 +31,8 @@ class Part:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as per cent with one decimal: 0.774 -> "77.4 %"."""
-    return f"{100 * fraction:.1f} %"
+    """Return a fraction as per cent with one decimal and a space that doesn't break: 0.774 -> "77.4\u00a0%"."""
+    return f"{100 * fraction:.1f}\u00a0%"
 
 
 def points(difference: float, *, sign: bool = True) -> str:
@@ -79,10 +79,9 @@ def headline(summary: Summary) -> Claim | None:
     if c is None:
         return None
     a, b = summary.arms[c.a][c.level], summary.arms[c.b][c.level]
-    direction = "more" if c.difference >= 0 else "fewer"
     sentence = (
-        f"On {a.n} test problems of level {c.level}, {c.a} answers {percent(a.accuracy)} correctly and its control "
-        f"{c.b} {percent(b.accuracy)}: {points(abs(c.difference), sign=False)} points {direction} "
+        f"At level {c.level}, {c.a} answers {percent(a.accuracy)} of {a.n} test problems correctly, its control "
+        f"{'' if c.b == 'control' else c.b + ' '}{percent(b.accuracy)}: {points(c.difference)} points "
         f"(95 % interval {interval(c.ci)})."
     )
     text, holds = verdict(c)

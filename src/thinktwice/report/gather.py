@@ -8,8 +8,9 @@ from typing import Any
 
 from thinktwice.config import Recipe, parse
 from thinktwice.records import Summary, TraceRecord
+from thinktwice.report.claims import percent
 from thinktwice.run import Run, read_json
-from thinktwice.show import Decode, Mark, Piece, printable, trace_pieces
+from thinktwice.show import Decode, Mark, Piece, laid_out, printable, trace_pieces
 
 SAMPLES = 8
 """Problems whose traces are shown side by side."""
@@ -21,8 +22,6 @@ class Audit:
 
     facts: tuple[tuple[str, str], ...]
     """(what, value), in words."""
-    dropped: tuple[tuple[str, int], ...]
-    """(reason, how many)."""
     lengths: tuple[int, ...]
     """5 %, median, 95 %, longest, allowed; in tokens; empty when not written down."""
     sample: tuple[Piece, ...]
@@ -123,24 +122,23 @@ def _audit(saved: Mapping[str, Any], decode: Decode | None) -> Audit:
     if "tokens" in saved:
         facts.append(("tokens", f"{saved['tokens']:,}"))
     if "supervised" in saved:
-        facts.append(("learned", f"{saved['supervised']:,} tokens ({100 * saved['supervised_share']:.1f} %)"))
+        facts.append(("learned", f"{saved['supervised']:,} ({percent(saved['supervised_share'])} of the tokens)"))
     if "end_learned_share" in saved:
         share = saved["end_learned_share"]
-        facts.append(("end token learned", "there is none" if share is None else f"in {100 * share:.1f} % of examples"))
+        facts.append(("end token learned", "there is none" if share is None else f"in {percent(share)} of examples"))
     if "layout_share" in saved:
-        facts.append(("trunk and branches", f"{100 * saved['layout_share']:.1f} % of examples"))
+        facts.append(("trunk and branches", f"{percent(saved['layout_share'])} of examples"))
     reasons: dict[str, int] = {}
     for dropped in saved.get("dropped", []):
         reasons[dropped["reason"]] = reasons.get(dropped["reason"], 0) + 1
-    facts.append(("dropped", f"{sum(reasons.values()):,}"))
+    facts += [("dropped", f"{count:,} {reason}") for reason, count in reasons.items()] or [("dropped", "none")]
     facts.append(("cut short", "none: nothing is ever truncated"))
     keys = ("length_p5", "length_p50", "length_p95", "length_max", "max_length")
     lengths = tuple(int(saved[k]) for k in keys) if all(k in saved for k in keys) else ()
     return Audit(
         tuple(facts),
-        tuple(reasons.items()),
         lengths,
-        tuple(_spans(saved, decode)),
+        tuple(laid_out(list(_spans(saved, decode)))),
         str(saved.get("sample_problem_id", "")),
     )
 
@@ -164,6 +162,7 @@ def _samples(run: Run, recipe: Recipe) -> Iterator[Sample]:
         return
     plan = recipe.headline
     a, b = (plan.a, plan.b) if plan and plan.a in rows and plan.b in rows else (names[-1], names[0])
+    names = [a, b, *(name for name in names if name not in (a, b))]
     levels = sorted({row["level"] for row in rows[a].values() if "level" in row})
     level = plan.level if plan and plan.level in levels else next(iter(levels[-1:]), None)
     keys = [k for k, row in rows[a].items() if k in rows[b] and row.get("level") == level]
@@ -197,7 +196,7 @@ def _sample(key: str, kind: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) 
             printable(r.score.answer or "none found"),
             printable(r.score.why),
             r.trace.error or r.trace.stop,
-            tuple(Piece(printable(p.text), p.mark) for p in trace_pieces(r.trace)),
+            tuple(laid_out(trace_pieces(r.trace))),
         )
         for r in records
     )

@@ -75,7 +75,7 @@ class Run:
         Raises:
             RunError: the directory belongs to another config or other code, is in use, or can't be written.
         """
-        config = json.loads(files.canonical(config))
+        config = json.loads(json.dumps(config, allow_nan=False))  # as a reader gets it back, in its order
         with files.writing(root):
             root.mkdir(parents=True, exist_ok=True)
         run = cls(root, config=config, writable=True)

@@ -1,0 +1,211 @@
+import html
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from thinktwice.config import Headline, parse, to_dict
+from thinktwice.errors import RunError
+from thinktwice.records import Cell, Comparison, Summary
+from thinktwice.report import report
+from thinktwice.report.claims import find, headline, interval, percent, points, split, verdict
+from thinktwice.run import Run, write_json
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would see: text, tags, attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.pieces: list[str] = []
+        self.feed(page)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.pieces).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, make_run: Callable[..., Path]) -> Path:
+    return make_run(tmp_path / "sample")
+
+
+def test_the_numbers_of_the_page_are_those_of_the_summary(run_dir: Path) -> None:
+    path = report(run_dir)
+    text = Reader(path.read_text()).text.replace("\u00a0", " ")
+    saved = json.loads((run_dir / "summary.json").read_text())
+    for cells in saved["arms"].values():
+        for c in cells.values():
+            low, high = c["ci"]
+            assert f"{100 * c['accuracy']:.1f} % {100 * low:.1f} to {100 * high:.1f}" in text
+    for c in saved["comparisons"]:
+        signed = [f"{100 * v:+.1f}".replace("-", "−") for v in (c["difference"], *c["ci"])]
+        assert f"{c['level']} {c['a']} − {c['b']} {signed[0]} {signed[1]} to {signed[2]}" in text
+    assert (
+        "At level 8, backtrack answers 77.6 % of 500 test problems correctly, its control 55.4 %: +22.2 points "
+        "(95 % interval +17.9 to +26.5)." in text
+    )
+    assert "learning to detect: +14.8 points" in text
+    assert "acting on it: +7.4 points" in text
+    assert "stopped: budget 3" in text
+
+
+def test_nothing_a_model_wrote_is_obeyed(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    attack = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\x1b[2J"
+    page = report(make_run(tmp_path / "r", said=(attack, attack + "\n", attack), problems=6)).read_text()
+    read = Reader(page)
+    assert "script" not in read.tags
+    assert "img" not in read.tags
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert html.escape("<script>alert(1)</script>") in page
+    assert "&amp;amp;" in page
+    assert "\x1b" not in page
+
+
+def test_the_page_asks_the_network_for_nothing(run_dir: Path) -> None:
+    page = report(run_dir).read_text()
+    read = Reader(page)
+    assert not {"link", "script", "img", "iframe", "object", "base", "form"} & set(read.tags)
+    assert not [value for name, value in read.attributes if name in ("src", "href", "action", "data")]
+    assert "url(" not in page
+    assert "@import" not in page
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in read.attributes
+
+
+def test_a_retraction_is_struck_through_beside_the_other_arms(run_dir: Path) -> None:
+    page = report(run_dir).read_text()
+    assert '<span class="retracted">Cat has 7 + 9 = 17.</span><span class="undo">↶</span>' in page
+    kinds = re.findall(r"<summary>(.*?) · level 8", page)
+    assert kinds[:3] == ["only backtrack is right", "only control is right", "neither is right"]
+    first = page[page.index("<summary>only backtrack") :]
+    arms = re.findall(r'class="card"><span class="arm"><i class="key c\d"></i>(\w+)</span> <span class="(\w+)"', first)
+    assert [name for name, _ in arms[:5]] == ["backtrack", "control", "base", "backtrack_off", "backtrack_keep"]
+    assert arms[0][1] == "right"
+    assert arms[1][1] == "wrong"
+
+
+def test_the_audit_is_shown_with_its_example_in_colour(run_dir: Path) -> None:
+    page = report(run_dir).read_text()
+    assert (
+        '<span class="seen">Ann has</span><span class="learned"> 3.\n</span><span class="retracted"> 9.</span>' in page
+    )
+    text = Reader(page).text.replace("\u00a0", " ")
+    assert "310,000 (62.0 % of the tokens)" in text
+    assert "1 longer than 512 tokens" in text
+    assert "5 %: 61 · median 118 · 95 %: 190 · longest 255 of 512 allowed" in text
+
+
+def test_an_unfinished_run_claims_nothing_and_says_what_is_missing(run_dir: Path) -> None:
+    (run_dir / "summary.json").unlink()
+    (run_dir / "environment.json").unlink()
+    for place in ("traces", "stages"):
+        shutil.rmtree(run_dir / place)
+    text = Reader(report(run_dir).read_text()).text
+    for missing in (
+        "sample is not finished",
+        "no result is claimed",
+        "No loss curves",
+        "No training is finished",
+        "No traces are in this run",
+        "No failure counts are in summary.json",
+        "No stage has been timed",
+        "No environment.json was written",
+    ):
+        assert missing in text
+    assert "points (95" not in text
+
+
+def test_parts_that_were_not_measured_are_named(run_dir: Path) -> None:
+    saved = json.loads((run_dir / "summary.json").read_text())
+    saved |= {"comparisons": [], "retraction": {}, "threshold": None, "failures": {}}
+    write_json(run_dir / "summary.json", saved)
+    text = Reader(report(run_dir).read_text()).text
+    assert "Not split: the recipe names no arm between the two" in text
+    assert "No comparisons are in summary.json" in text
+    assert "No retraction metrics are in summary.json" in text
+
+
+def test_a_damaged_summary_is_refused(run_dir: Path) -> None:
+    (run_dir / "summary.json").write_text('{"arms": {"ba')
+    with pytest.raises(RunError, match=r"summary\.json is damaged"):
+        report(run_dir)
+
+
+def cell(accuracy: float) -> Cell:
+    return Cell(500, accuracy, (accuracy - 0.04, accuracy + 0.04))
+
+
+def summary(difference: float, half: float) -> Summary:
+    c = Comparison("a", "b", 8, difference, (difference - half, difference + half))
+    return Summary({"a": {8: cell(0.5 + difference)}, "b": {8: cell(0.5)}}, (c,), c)
+
+
+@pytest.mark.parametrize(
+    ("difference", "half", "says", "holds"),
+    [
+        (0.20, 0.04, "The whole interval lies above zero, by at least 16.0 points", True),
+        (0.04, 0.03, "a difference under 5 points is reported as noise", False),
+        (0.06, 0.07, "No difference was shown: the interval contains zero", False),
+        (-0.20, 0.04, "a is worse than its control, and the interval excludes zero", False),
+    ],
+)
+def test_a_verdict_says_what_the_interval_allows(difference: float, half: float, says: str, holds: bool) -> None:
+    claim = headline(summary(difference, half))
+    assert claim is not None
+    assert says in claim.verdict
+    assert claim.holds is holds
+    assert points(difference) in claim.sentence
+
+
+def test_a_negative_result_is_printed_as_plainly(run_dir: Path) -> None:
+    saved = parse(Summary, json.loads((run_dir / "summary.json").read_text()))
+    assert saved.headline is not None
+    worse = replace(saved.headline, difference=-0.12, ci=(-0.16, -0.08))
+    write_json(run_dir / "summary.json", to_dict(replace(saved, headline=worse)))
+    text = Reader(report(run_dir).read_text()).text
+    assert "−12.0 points (95 % interval −16.0 to −8.0)" in text.replace("\u00a0", " ")
+    assert "backtrack is worse than its control" in text
+
+
+def test_the_parts_of_a_gain_add_up_to_it(run_dir: Path) -> None:
+    saved = parse(Summary, json.loads((run_dir / "summary.json").read_text()))
+    parts = split(saved, Headline("backtrack", "control", 8, "backtrack_off"))
+    assert parts is not None
+    assert saved.headline is not None
+    assert sum(p.comparison.difference for p in parts) == pytest.approx(saved.headline.difference)
+    assert [p.name for p in parts] == ["learning to detect", "acting on it"]
+    assert split(saved, Headline("backtrack", "control", 8)) is None
+
+
+def test_a_comparison_is_found_whichever_way_it_was_stored() -> None:
+    s = summary(0.2, 0.04)
+    turned = find(s, "b", "a", 8)
+    assert turned is not None
+    assert (turned.difference, *turned.ci) == pytest.approx((-0.2, -0.24, -0.16))
+    assert find(s, "a", "b", 9) is None
+
+
+def test_numbers_are_written_one_way() -> None:
+    assert percent(0.774) == "77.4\u00a0%"
+    assert interval((-0.01, 0.02)) == "−1.0 to +2.0"
+    assert verdict(Comparison("a", "b", 1, 0.0, (0.0, 0.0)))[1] is False
+
+
+def test_the_page_is_made_again_from_a_run_that_is_open(run_dir: Path) -> None:
+    config = json.loads((run_dir / "config.json").read_text())
+    with Run.open(run_dir, config):
+        assert report(run_dir).exists()  # reading needs no lock
