@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from thinktwice.types import Problem, Task
@@ -29,8 +29,8 @@ def make_tokenizer(chat: bool = False) -> PreTrainedTokenizerFast:
     """Characters and '####' as tokens; `<undo>` and its kind are special, and `<undo>` in a text is '<', 'u', ..."""
     vocabulary = {word: index for index, word in enumerate([*WORDS, "n", "o", "s", "e", "r", "p", "l"])}
     raw = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
-    raw.pre_tokenizer = pre_tokenizers.Split(__import__("tokenizers").Regex("####|.|\n"), "isolated")
-    raw.decoder = __import__("tokenizers").decoders.Fuse()
+    raw.pre_tokenizer = pre_tokenizers.Split(Regex("####|.|\n"), "isolated")
+    raw.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw,
         eos_token="<end>",
