@@ -1,0 +1,65 @@
+"""The command line. Law: one sentence for every error that is the user's to mend, and an exit code for its kind.
+
+0 done · 1 it could not be done · 2 a wrong command, option or config · 130 interrupted.
+Nothing heavy is imported before a command needs it: `thinktwice --help` knows neither torch nor transformers.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from thinktwice.cli import look, make, work
+from thinktwice.errors import ConfigError, ThinkTwiceError
+
+COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
+    (work.run, "thinktwice run recipes/backtrack.yaml train.lr=1e-3 name=slower"),
+    (work.train, "thinktwice train recipes/backtrack.yaml --arm backtrack"),
+    (work.solve, 'thinktwice solve "Ann has 3. Ben has Ann plus 4. How many does Ben have?"'),
+    (work.evaluate, "thinktwice eval runs/backtrack --tasks thinktwice_arith --limit 200"),
+    (look.show, "thinktwice show runs/backtrack --arm backtrack --retracted"),
+    (look.report, "thinktwice report runs/backtrack"),
+    (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
+    (make.pretrain, "thinktwice pretrain --out models/nano seed=1"),
+    (look.tasks, "thinktwice tasks"),
+    (look.methods, "thinktwice methods"),
+    (look.doctor, "thinktwice doctor"),
+)
+"""Every command, with the example its --help ends with."""
+
+
+def build() -> typer.Typer:
+    """Return the application."""
+    app = typer.Typer(
+        help="Teach a language model to think twice, and prove each gain against its control.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for function, example in COMMANDS:
+        app.command(function.__name__.replace("evaluate", "eval"), epilog=f"Example:  {example}")(function)
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        build()()
+    except ConfigError as error:
+        _exit(2, f"thinktwice: {error}")
+    except ThinkTwiceError as error:
+        _exit(1, f"thinktwice: {error}")
+    except KeyboardInterrupt:
+        _exit(130, "thinktwice: interrupted; the same command goes on where it stopped")
+    except SystemExit as error:
+        if error.code == 130:  # how Typer ends a command that Ctrl-C stopped
+            _exit(130, "thinktwice: interrupted; the same command goes on where it stopped")
+        raise
+
+
+def _exit(code: int, message: str) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,129 @@
+"""`thinktwice show`: rows of a run or of a JSONL file, coloured. Law 2: what is learned is visible."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from thinktwice.config import parse
+from thinktwice.errors import ConfigError, DataError, RunError, nearest
+from thinktwice.records import TraceRecord
+from thinktwice.run import Run
+from thinktwice.show import Decode, Piece, example_pieces, printable, to_plain, to_rich, trace_pieces
+from thinktwice.types import Example, Trace
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows."""
+
+    limit: int = 5
+    arm: str | None = None
+    level: int | None = None
+    retracted: bool = False
+    wrong: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One row: a heading, and pieces below it."""
+
+    heading: str
+    pieces: tuple[Piece, ...]
+
+
+def print_rows(path: Path, chosen: Filter, tokenizer: Path | None) -> None:
+    """Print the rows of a run directory or a file that the filter lets through."""
+    if not path.exists():
+        near = [str(p) for p in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise RunError(f"there is nothing at {path}.{nearest(str(path), near) if near else ''}")
+    rows = _of_run(path, chosen) if path.is_dir() else _of_file(path, chosen, tokenizer)
+    console = Console(highlight=False)
+    coloured = console.color_system is not None and not console.no_color
+    shown = 0
+    for row in rows:
+        if shown:
+            console.print()
+        console.print(Text(row.heading, style="bold"), soft_wrap=True)
+        console.print(to_rich(row.pieces) if coloured else Text(to_plain(row.pieces)), soft_wrap=True)
+        shown += 1
+        if shown == chosen.limit:
+            break
+    if not shown:
+        console.print(f"no row of {path} is let through", markup=False)
+
+
+def _of_run(path: Path, chosen: Filter) -> Iterator[Shown]:
+    run = Run.load(path)
+    names = run.trace_names()
+    if not names:
+        raise RunError(f"{path} has no traces yet")
+    if chosen.arm is not None and chosen.arm not in names:
+        raise ConfigError(f"{path} has no traces of an arm {chosen.arm!r}.{nearest(chosen.arm, names)}")
+    for name in names:
+        if chosen.arm in (None, name):
+            for row in run.traces(name).done.values():
+                yield from _record(parse(TraceRecord, row, f"{path}/traces/{name}.jsonl"), chosen)
+
+
+def _record(record: TraceRecord, chosen: Filter) -> Iterator[Shown]:
+    right = record.score.value == 1
+    if (chosen.level not in (None, record.level)) or (chosen.wrong and right):
+        return
+    if chosen.retracted and len(record.trace.kept) == len(record.trace.steps):
+        return
+    verdict = "right" if right else f"wrong: {record.score.answer or 'no answer'}, not {record.reference}"
+    heading = printable(f"{record.arm} · level {record.level} · {record.key} · {verdict}")
+    yield Shown(heading, (Piece(record.question + "\n", "seen"), *trace_pieces(record.trace)))
+
+
+def _of_file(path: Path, chosen: Filter, tokenizer: Path | None) -> Iterator[Shown]:
+    decode = _decoder(tokenizer)
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number}: not a JSON line: {error}") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: expected an object, got {line[:40]!r}")
+            yield from _row(row, f"{path}:{number}", chosen, decode)
+
+
+def _row(row: Mapping[str, Any], place: str, chosen: Filter, decode: Decode | None) -> Iterator[Shown]:
+    """Tell what kind of row it is by its keys."""
+    if "trace" in row:
+        yield from _record(parse(TraceRecord, {k: v for k, v in row.items() if k != "check"}, place), chosen)
+    elif "steps" in row:
+        trace = parse(Trace, row, place)
+        if not chosen.retracted or len(trace.kept) < len(trace.steps):
+            yield Shown(f"{trace.problem_id} · {trace.stop}", tuple(trace_pieces(trace)))
+    elif "token_ids" in row:
+        if decode is None:
+            raise ConfigError(f"{place}: these are token ids; name the model whose they are with --tokenizer DIR")
+        example = parse(Example, row, place)
+        yield Shown(f"{example.problem_id} · {len(example.token_ids)} tokens", tuple(example_pieces(example, decode)))
+    elif "question" in row and "answer" in row:
+        answer = row["answer"] if isinstance(row["answer"], str) else json.dumps(row["answer"])
+        yield Shown(place, (Piece(f"{row['question']}\n", "seen"), Piece(answer, "learned")))
+    else:
+        keys = ", ".join(map(str, list(row)[:6]))
+        raise DataError(f"{place}: a row with keys {keys} is no trace, example or problem")
+
+
+def _decoder(directory: Path | None) -> Decode | None:
+    if directory is None:
+        return None
+    path = directory / "tokenizer.json" if directory.is_dir() else directory
+    if not path.is_file():
+        raise ConfigError(f"there is no {path}")
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    return lambda token_ids: str(tokenizer.decode(list(token_ids), skip_special_tokens=False))

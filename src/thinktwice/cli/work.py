@@ -1,0 +1,176 @@
+"""The commands that compute: run, train, solve, eval. Law: everything heavy is imported inside them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thinktwice.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from thinktwice.run import Run
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe (YAML), or a run's config.json.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="key=value pairs laid over the recipe, such as train.lr=1e-3.", show_default=False),
+]
+Runs = Annotated[Path, typer.Option(help="Directory under which every run has its own, runs/NAME.")]
+AllowCodeChange = Annotated[
+    bool, typer.Option("--allow-code-change", help="Go on with a run that was begun with other code.")
+]
+
+
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    allow_code_change: AllowCodeChange = False,
+) -> None:
+    """Train and score every arm of a recipe, and write the page.
+
+    Interrupted or killed, the same command goes on where it stopped.
+    """
+    from thinktwice.cli.progress import watching
+    from thinktwice.cli.tables import outcome
+    from thinktwice.config import Recipe, load
+    from thinktwice.report import report
+
+    loaded = load(Recipe, recipe, overrides or ())
+    with watching() as listen:
+        from thinktwice import pipeline
+
+        options: dict[str, Any] = {"allow_code_change": True} if allow_code_change else {}
+        place = pipeline.run_recipe(loaded, runs / loaded.name, progress=listen, **options)
+    outcome(place)
+    typer.echo(f"report: {report(place)}")
+
+
+def train(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    arm: Annotated[str | None, typer.Option(help="Which arm; default: the headline's.")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Train one arm of a recipe, without scoring it."""
+    from thinktwice.cli.progress import watching
+    from thinktwice.config import Recipe, load
+
+    loaded = load(Recipe, recipe, overrides or ())
+    chosen = arm or (loaded.headline.a if loaded.headline else next(iter(loaded.arms)))
+    with watching() as listen:
+        from thinktwice import pipeline
+
+        place = pipeline.train_arm(loaded, runs / loaded.name, chosen, progress=listen)
+    typer.echo(f"model: {place}")
+
+
+def solve(
+    question: Annotated[str, typer.Argument(help="The question, or - to read it from standard input.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model directory, run directory or hub id; default: the newest run's headline arm."),
+    ] = None,
+    runs: Runs = Path("runs"),
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens to sample at most, retracted ones included.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+) -> None:
+    """Answer one question, showing what the model takes back while it does.
+
+    On a terminal retracted text is red and struck through; in a pipe it stands between [- and -].
+    """
+    import sys
+
+    from thinktwice.cli.progress import live_transcript
+
+    text = sys.stdin.read().strip() if question == "-" else question
+    if not text:
+        raise ConfigError('there is no question; write it in quotes: thinktwice solve "..."')
+    chosen = model_directory(model, runs)
+    with live_transcript() as on_event:
+        from thinktwice import pipeline
+
+        options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        trace = pipeline.solve_question(text, chosen, on_event=on_event, options=options)
+    if trace.error:
+        raise RunError(f"the model could not answer: {trace.error}")
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Model directory, run directory, nano, or hub id.")],
+    tasks: Annotated[
+        str, typer.Option(help="Comma-separated: thinktwice_arith, thinktwice_gsm8k, or any task of the harness.")
+    ] = "thinktwice_arith",
+    data: Annotated[Path | None, typer.Option(help="Rows to evaluate on, or a GSM8K directory.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first problems; for a quick look.")] = None,
+    fewshot: Annotated[int | None, typer.Option(help="Examples in the prompt.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Use the tokenizer's chat template.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Rows decoded together.")] = 64,
+    out: Annotated[Path | None, typer.Option(help="Write the numbers there as JSON.")] = None,
+) -> None:
+    """Evaluate a model with lm-evaluation-harness, the evaluation of record."""
+    from thinktwice.cli.tables import evaluations
+
+    chosen = model_directory(model, Path("runs"))
+    try:
+        from thinktwice.evals import evaluate as measure
+        from thinktwice.evals.harness import ThinkTwiceLM
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed; pip install 'thinktwice[eval]'") from None
+    lm = ThinkTwiceLM.create_from_arg_obj({"pretrained": chosen, "batch_size": batch_size})
+    options = {"data": str(data)} if data else None
+    found = measure(lm, _words(tasks), options=options, limit=limit, num_fewshot=fewshot, chat=chat)
+    evaluations(found)
+    if out is not None:
+        from thinktwice.config import to_dict
+        from thinktwice.run import write_json
+
+        numbers = {name: {k: v for k, v in to_dict(e).items() if k != "samples"} for name, e in found.items()}
+        write_json(out, numbers)
+        typer.echo(f"numbers: {out}")
+
+
+def _words(text: str) -> Sequence[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def model_directory(model: str | None, runs: Path, arm: str | None = None) -> str:
+    """Return where a model lies: as named, or a run's (the newest run's) headline arm.
+
+    Raises:
+        RunError: no finished training is there.
+    """
+    from thinktwice.run import Run
+
+    if model is not None and not (Path(model) / "config.json").is_file():
+        return model  # a bundled name or a hub id; the engine says so when it is neither
+    if model is not None and "model_type" in json.loads((Path(model) / "config.json").read_text(encoding="utf-8")):
+        return model
+    if model is not None:
+        return str(trained(Run.load(Path(model)), arm))
+    finished = sorted(runs.glob("*/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if not finished:
+        raise RunError(
+            f"there is no finished run under {runs}/ to take a model from; make demo, or name one with --model"
+        )
+    return str(trained(Run.load(finished[0].parent), arm))
+
+
+def trained(run: "Run", arm: str | None) -> Path:
+    """Return the directory of the weights that an arm of a run trained or reuses; default: the headline's arm."""
+    from thinktwice.config import Recipe, parse
+    from thinktwice.errors import nearest
+
+    recipe = parse(Recipe, run.config, str(run.root / "config.json"))
+    able = [name for name, a in recipe.arms.items() if a.trained]
+    name = arm or (recipe.headline.a if recipe.headline else able[-1] if able else "")
+    if name not in recipe.arms:
+        raise ConfigError(f"{run.root} has no arm {name!r}.{nearest(name, able)}")
+    source = recipe.arms[name].weights or name
+    path = run.artefact(f"train-{source}", "model")
+    if path is None:
+        raise RunError(f"arm {name!r} of {run.root} has no finished training; thinktwice run {run.root}/config.json")
+    return path
