@@ -46,7 +46,7 @@ def pretrain(
 
     Minutes on a GPU, an hour or two on two cores; interrupted, the same command goes on.
     """
-    from thinktwice.cli.progress import training
+    from thinktwice.cli.progress import quiet_loading, training
     from thinktwice.config import load
 
     words = [*([recipe] if recipe and "=" in recipe else []), *(overrides or ())]
@@ -54,6 +54,7 @@ def pretrain(
     with training() as listen:
         from thinktwice.train import nano
 
+        quiet_loading()
         stable, annealed = nano.pretrain(load(nano.Pretraining, path, words), out, progress=listen)
     typer.echo(f"stable: {stable}")
     if annealed is not None:

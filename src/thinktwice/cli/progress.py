@@ -19,6 +19,16 @@ EVERY = 20.0
 """Seconds between two lines about the same stage where there is no terminal."""
 
 
+def quiet_loading() -> None:
+    """Keep transformers from drawing a bar for every model it loads; downloads keep theirs."""
+    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    switch_off: Any = transformers_logging.disable_progress_bar  # untyped; switches off the hub's bars as well
+    switch_off()
+    enable_progress_bars()
+
+
 @contextmanager
 def logging_to(console: Console) -> Iterator[None]:
     """Show warnings of the package above whatever moves."""

@@ -33,7 +33,7 @@ def run(
 
     Interrupted or killed, the same command goes on where it stopped.
     """
-    from thinktwice.cli.progress import watching
+    from thinktwice.cli.progress import quiet_loading, watching
     from thinktwice.cli.tables import outcome
     from thinktwice.config import Recipe, load
     from thinktwice.report import report
@@ -42,6 +42,7 @@ def run(
     with watching() as listen:
         from thinktwice import pipeline
 
+        quiet_loading()
         options: dict[str, Any] = {"allow_code_change": True} if allow_code_change else {}
         place = pipeline.run_recipe(loaded, runs / loaded.name, progress=listen, **options)
     outcome(place)
@@ -55,7 +56,7 @@ def train(
     runs: Runs = Path("runs"),
 ) -> None:
     """Train one arm of a recipe, without scoring it."""
-    from thinktwice.cli.progress import watching
+    from thinktwice.cli.progress import quiet_loading, watching
     from thinktwice.config import Recipe, load
 
     loaded = load(Recipe, recipe, overrides or ())
@@ -63,6 +64,7 @@ def train(
     with watching() as listen:
         from thinktwice import pipeline
 
+        quiet_loading()
         place = pipeline.train_arm(loaded, runs / loaded.name, chosen, progress=listen)
     typer.echo(f"model: {place}")
 
@@ -84,7 +86,7 @@ def solve(
     """
     import sys
 
-    from thinktwice.cli.progress import live_transcript
+    from thinktwice.cli.progress import live_transcript, quiet_loading
 
     text = sys.stdin.read().strip() if question == "-" else question
     if not text:
@@ -93,6 +95,7 @@ def solve(
     with live_transcript() as on_event:
         from thinktwice import pipeline
 
+        quiet_loading()
         options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
         trace = pipeline.solve_question(text, chosen, on_event=on_event, options=options)
     if trace.error:
@@ -112,6 +115,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Write the numbers there as JSON.")] = None,
 ) -> None:
     """Evaluate a model with lm-evaluation-harness, the evaluation of record."""
+    from thinktwice.cli.progress import quiet_loading
     from thinktwice.cli.tables import evaluations
 
     chosen = model_directory(model, Path("runs"))
@@ -120,6 +124,7 @@ def evaluate(
         from thinktwice.evals.harness import ThinkTwiceLM
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed; pip install 'thinktwice[eval]'") from None
+    quiet_loading()
     lm = ThinkTwiceLM.create_from_arg_obj({"pretrained": chosen, "batch_size": batch_size})
     options = {"data": str(data)} if data else None
     found = measure(lm, _words(tasks), options=options, limit=limit, num_fewshot=fewshot, chat=chat)

@@ -65,14 +65,14 @@ def _variables(page: Page) -> dict[str, Any]:
         base = summary.arms[plan.b][plan.level].accuracy
         middle = base + parts[0].comparison.difference
         end = summary.arms[plan.a][plan.level].accuracy
-        steps = [(plan.b, 0.0, base), (parts[0].name, base, middle), (parts[1].name, middle, end), (plan.a, 0.0, end)]
+        steps = [(plan.b, None, base), (parts[0].name, base, middle), (parts[1].name, middle, end), (plan.a, None, end)]
         tones = [colours[plan.b], colours[plan.through or plan.b], colours[plan.a], colours[plan.a]]
         shown["stairs"] = chart.staircase(steps, tones)
     if summary.threshold:
         known = [p for p in summary.threshold.points if p.precision is not None and p.recall is not None]
         if len(known) > 1:
             line = sorted((p.recall or 0.0, p.precision or 0.0) for p in known)
-            shown["threshold"] = chart.curves({"dev": line}, {"dev": 0}, "recall", "precision")
+            shown["threshold"] = chart.curves({"dev": line}, {"dev": 0}, "recall", "precision", shares=True)
     return shown
 
 

@@ -85,14 +85,17 @@ def _path(points: Sequence[Point]) -> str:
     return "M" + "L".join(f"{x},{y}" for x, y in points)
 
 
-def _spread(wanted: Sequence[tuple[float, str]], gap: float) -> dict[str, float]:
-    """Move labels apart so that none covers another; keeps their order."""
-    placed: dict[str, float] = {}
-    last = -math.inf
-    for y, name in sorted(wanted):
-        last = max(y, last + gap)
-        placed[name] = last
-    return placed
+def _spread(wanted: Sequence[tuple[float, str]], gap: float, lowest: float) -> dict[str, float]:
+    """Move labels apart so that none covers another or leaves the drawing at its lower edge; keeps their order."""
+    ordered = sorted(wanted)
+    places: list[float] = []
+    for y, _ in ordered:
+        places.append(max(y, places[-1] + gap) if places else y)
+    limit = lowest
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], limit)
+        limit = places[i] - gap
+    return {name: y for (_, name), y in zip(ordered, places, strict=True)}
 
 
 def accuracy(arms: Mapping[str, Mapping[int, Cell]], colours: Mapping[str, int], marked: Mapping[int, str]) -> Markup:
@@ -126,20 +129,31 @@ def accuracy(arms: Mapping[str, Mapping[int, Cell]], colours: Mapping[str, int],
                 f'<circle class="dot c{colours[name]}" cx="{x}" cy="{y}" r="3.5"><title>{hint}</title></circle>'
             )
     ends = [(plot.at(max(cells), cells[max(cells)].accuracy)[1], name) for name, cells in arms.items() if cells]
-    for name, y in _spread(ends, 16).items():
+    for name, y in _spread(ends, 16, plot.height - plot.bottom).items():
         x, _ = plot.at(plot.x[1], 0)
         parts.append(f'<text class="name c{colours[name]}" x="{x + 10}" y="{y + 4:.1f}">{escape(name)}</text>')
     return _svg(plot, "Accuracy against difficulty, with 95 % intervals", parts)
 
 
-def curves(lines: Mapping[str, Sequence[Point]], colours: Mapping[str, int], x_label: str, y_label: str) -> Markup:
-    """Draw lines over a common axis: losses over steps, precision over recall. A name ending in " (dev)" is dashed."""
+def curves(
+    lines: Mapping[str, Sequence[Point]],
+    colours: Mapping[str, int],
+    x_label: str,
+    y_label: str,
+    *,
+    shares: bool = False,
+) -> Markup:
+    """Draw lines over a common axis: losses over steps, precision over recall. A name ending in " (dev)" is dashed.
+
+    `shares`: both axes go from 0 to 1, whatever the values.
+    """
     points = [p for line in lines.values() for p in line]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     low, high = min(ys), max(ys)
     margin = 0.05 * (high - low) or 0.05
     floor = 0.0 if low >= 0 and low < 0.4 * high else low - margin
-    plot = Plot((min(xs), max(xs)), (floor, high + margin), height=240, top=24, right=_room(lines))
+    x_span, y_span = ((0.0, 1.0), (0.0, 1.0)) if shares else ((min(xs), max(xs)), (floor, high + margin))
+    plot = Plot(x_span, y_span, height=240, top=24, right=_room(lines))
     x_ticks = {v: f"{v:g}" for v in ticks(*plot.x)}
     parts = _axes(plot, x_ticks, {v: f"{v:g}" for v in ticks(*plot.y, wanted=4)}, x_label, y_label)
     for name, line in lines.items():
@@ -147,7 +161,7 @@ def curves(lines: Mapping[str, Sequence[Point]], colours: Mapping[str, int], x_l
         drawn = [plot.at(*p) for p in line]
         parts.append(f'<path class="line thin{dashed} c{colours[name]}" d="{_path(drawn)}"/>')
     ends = [(plot.at(*line[-1])[1], name) for name, line in lines.items()]
-    for name, y in _spread(ends, 15).items():
+    for name, y in _spread(ends, 15, plot.height - plot.bottom).items():
         x, _ = plot.at(plot.x[1], plot.y[0])
         parts.append(f'<text class="name c{colours[name]}" x="{x + 10}" y="{y + 4:.1f}">{escape(name)}</text>')
     return _svg(plot, f"{y_label} over {x_label}", parts)
@@ -171,11 +185,11 @@ def forest(comparisons: Sequence[Comparison]) -> list[Markup]:
     return drawn
 
 
-def staircase(steps: Sequence[tuple[str, float, float]], colours: Sequence[int]) -> Markup:
+def staircase(steps: Sequence[tuple[str, float | None, float]], colours: Sequence[int]) -> Markup:
     """Draw how one accuracy becomes another: bars from `start` to `end`, one below the other.
 
     Args:
-        steps: (name, start, end) as fractions.
+        steps: (name, start, end) as fractions; start None draws the whole of an accuracy.
         colours: the colour number of each bar.
     """
     plot = Plot((0.0, 1.0), (0, 1), width=480, height=36 * len(steps) + 30, left=138, right=28, top=4, bottom=26)
@@ -186,14 +200,16 @@ def staircase(steps: Sequence[tuple[str, float, float]], colours: Sequence[int])
         parts.append(f'<text class="tick" x="{x}" y="{y + 16}" text-anchor="middle">{v} %</text>')
     for row, ((name, start, end), colour) in enumerate(zip(steps, colours, strict=True)):
         y = plot.top + 36 * row + 7
-        x0, _ = plot.at(min(start, end), 0)
-        x1, _ = plot.at(max(start, end), 0)
-        text = f"{100 * end:.1f} %" if start == 0 else f"{100 * (end - start):+.1f}".replace("-", "−")
-        inside = x1 + 56 > plot.width
-        parts.append(
-            f'<rect class="bar c{colour}" x="{x0}" y="{y}" width="{max(1.0, x1 - x0):.1f}" height="22" rx="3"/>'
-        )
+        x0, _ = plot.at(min(start or 0.0, end), 0)
+        x1, _ = plot.at(max(start or 0.0, end), 0)
+        text = f"{100 * end:.1f} %" if start is None else f"{100 * (end - start):+.1f}".replace("-", "−")
+        width = max(1.0, x1 - x0)
+        parts.append(f'<rect class="bar c{colour}" x="{x0}" y="{y}" width="{width:.1f}" height="22" rx="3"/>')
         parts.append(f'<text class="row" x="{plot.left - 10}" y="{y + 15}" text-anchor="end">{escape(name)}</text>')
-        place = f'x="{x0 - 6 if start else x1 - 8}" text-anchor="end"' if inside else f'x="{x1 + 6}"'
-        parts.append(f'<text class="value{" on" if inside and not start else ""}" {place} y="{y + 15}">{text}</text>')
+        if x1 + 56 <= plot.width:
+            parts.append(f'<text class="value" x="{x1 + 6}" y="{y + 15}">{text}</text>')
+        elif start is None:
+            parts.append(f'<text class="value on" x="{x1 - 8}" y="{y + 15}" text-anchor="end">{text}</text>')
+        else:
+            parts.append(f'<text class="value" x="{x0 - 6}" y="{y + 15}" text-anchor="end">{text}</text>')
     return _svg(plot, "How the gain comes about", parts)
