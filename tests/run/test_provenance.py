@@ -28,7 +28,8 @@ def test_no_secret_enters_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_package(root: Path) -> Path:
     package = root / "src/thinktwice"
     (package / "report").mkdir(parents=True)
-    for name in ("types.py", "decode.py", "report/page.py", "cli.py"):
+    (package / "cli").mkdir()
+    for name in ("types.py", "decode.py", "report/page.py", "cli/work.py"):
         (package / name).write_text("1\n")
     return package
 
@@ -38,7 +39,7 @@ def test_only_files_that_can_change_a_result_decide(tmp_path: Path) -> None:
     before, patch = code_state(package)
     assert sorted(before["files"]) == ["decode.py", "types.py"]
     assert (before["commit"], patch) == (None, "")
-    (package / "cli.py").write_text("2\n")
+    (package / "cli/work.py").write_text("2\n")
     assert code_state(package)[0]["files"] == before["files"]
     (package / "decode.py").write_text("2\n")
     assert code_state(package)[0]["files"] != before["files"]

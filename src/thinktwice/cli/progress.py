@@ -21,12 +21,12 @@ EVERY = 20.0
 
 def quiet_loading() -> None:
     """Keep transformers from drawing a bar for every model it loads; downloads keep theirs."""
-    from huggingface_hub.utils import enable_progress_bars
-    from transformers.utils import logging as transformers_logging
+    from importlib import import_module
 
-    switch_off: Any = transformers_logging.disable_progress_bar  # untyped; switches off the hub's bars as well
-    switch_off()
-    enable_progress_bars()
+    bars: Any = import_module("transformers.utils.logging")  # Any: neither module types these functions
+    downloads: Any = import_module("huggingface_hub.utils")
+    bars.disable_progress_bar()  # switches off the hub's as well
+    downloads.enable_progress_bars()
 
 
 @contextmanager
