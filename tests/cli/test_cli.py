@@ -146,7 +146,7 @@ def test_ctrl_c_ends_with_130_and_one_sentence() -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors == "thinktwice: interrupted; the same command goes on where it stopped\n"
+    assert errors == "thinktwice: interrupted\n"
 
 
 def test_show_prints_a_run_with_its_retractions(call: Call, run_dir: Path) -> None:

@@ -53,11 +53,16 @@ def main() -> None:
     except ThinkTwiceError as error:
         _exit(1, f"thinktwice: {error}")
     except KeyboardInterrupt:
-        _exit(130, "thinktwice: interrupted; the same command goes on where it stopped")
+        _interrupted()
     except SystemExit as error:
         if error.code == 130:  # how Typer ends a command that Ctrl-C stopped
-            _exit(130, "thinktwice: interrupted; the same command goes on where it stopped")
+            _interrupted()
         raise
+
+
+def _interrupted() -> None:
+    goes_on = sys.argv[1:2] in (["run"], ["train"], ["pretrain"])
+    _exit(130, "thinktwice: interrupted" + ("; the same command goes on where it stopped" if goes_on else ""))
 
 
 def _exit(code: int, message: str) -> None:

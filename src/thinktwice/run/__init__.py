@@ -129,7 +129,7 @@ class Run:
     ) -> None:
         """Let go of the directory."""
         if error is not None:
-            log.error("attempt ended with %s: %s", kind.__name__ if kind else "", error)
+            log.info("attempt ended with %s: %s", kind.__name__ if kind else "", error)
         self.close()
 
     def close(self) -> None:
@@ -199,9 +199,11 @@ class Run:
             raise RunError(f"{self.root} was opened for reading; open it with Run.open to work in it")
         fingerprint = self._fingerprint(inputs, after)
         final, scratch = self.root / "stages" / name, self.root / "stages" / f"{name}.scratch"
+        known = name in self._verified
         why = self._fault(name, fingerprint)
         if why is None:
-            log.info("stage %s: finished before", name)
+            if not known:
+                log.info("stage %s: finished before", name)
             shutil.rmtree(scratch, ignore_errors=True)  # where the process died just before it did so itself
             return final
         if final.exists():
