@@ -286,7 +286,7 @@ class Bench:
     def _compare(self, records: Mapping[str, Sequence[TraceRecord]], a: str, b: str, level: int) -> Comparison:
         values = [[r.score.value for r in records[name] if r.level == level] for name in (a, b)]
         found = stats.paired_difference(values[0], values[1], seed=self.recipe.evaluation.seed)
-        return Comparison(a, b, level, found.difference, found.ci, found.p)
+        return Comparison(a, b, level, found.value, found.ci, stats.mcnemar(values[0], values[1]))
 
     def _retraction(self, run: Run, records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, dict[int, Retraction]]:
         render = self.engine(run.root / "stages" / "base")[1]

@@ -26,6 +26,8 @@ class Tokenizer(Protocol):
     def unk_token_id(self) -> int | None: ...  # noqa: D102
     @property
     def all_special_ids(self) -> list[int]: ...  # noqa: D102
+    @property
+    def added_tokens_decoder(self) -> dict[int, Any]: ...  # noqa: D102
     def convert_tokens_to_ids(self, tokens: str) -> int | None: ...  # noqa: D102
     def __call__(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> Any: ...  # noqa: D102
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...  # noqa: D102
@@ -67,8 +69,9 @@ class Render:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """The ids that are not ordinary text."""
-        return frozenset(self.tokenizer.all_special_ids)
+        """The ids that are not ordinary text, added control tokens among them."""
+        added = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return frozenset(added.union(self.tokenizer.all_special_ids))
 
     def control_id(self, token: str) -> int:
         """Return the id of a control token; ModelError when the tokenizer does not have it as one token."""

@@ -78,7 +78,7 @@ class Baseline:
         likelihoods = [sum(r.logprobs) / max(1, len(r.logprobs)) for r in replies]
         if self.choose == "likeliest":
             return max(range(len(replies)), key=likelihoods.__getitem__)
-        answers = [numeric.extract(text) for text in texts]
+        answers = [tuple(found) if (found := numeric.stated(text) or numeric.last(text)) else None for text in texts]
         votes = Counter(a for a in answers if a is not None)
         weight: dict[object, float] = defaultdict(float)
         for index, answer in enumerate(answers):

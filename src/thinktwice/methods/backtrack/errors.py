@@ -60,7 +60,7 @@ def plausible(place: Place, rng: random.Random, length: int) -> Mistake | None:
         wrong = place.render.encode(rng.choice(lines)) if lines else ()
     else:
         later = place.steps[place.index + 1 :]
-        wrong = rng.choice(later) if later else ()
+        wrong = tuple(i for i in rng.choice(later) if i != place.render.end_id) if later else ()
     return split_at_difference(place.steps[place.index], wrong, length)
 
 
@@ -92,11 +92,11 @@ def random_token(place: Place, rng: random.Random, length: int) -> Mistake | Non
     """Write uniformly random ids (the seed's error; easy to see, so it teaches little)."""
     right = place.steps[place.index]
     offset = rng.randrange(len(right))
-    special = set(place.render.special_ids)
+    barred = place.render.special_ids | place.render.step_ends  # a mistake stays within its step
     ids: list[int] = []
     while len(ids) < length:
         drawn = rng.randrange(len(place.render.tokenizer))
-        if drawn not in special and not (not ids and drawn == right[offset]):
+        if drawn not in barred and not (not ids and drawn == right[offset]):
             ids.append(drawn)
     return Mistake(offset, tuple(ids))
 
