@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from thinktwice import nano
-from thinktwice.config import Recipe, merge, parse, to_dict
+from thinktwice.config import Recipe, Spec, merge, parse, to_dict
 from thinktwice.errors import ConfigError, DataError, RunError
-from thinktwice.methods import Calibrated, Method, Retracting, build_method
+from thinktwice.methods import Calibrated, Method, Retracting, Solver, build_method
+from thinktwice.methods.backtrack import UNDO
 from thinktwice.methods.baseline import Baseline
 from thinktwice.records import Cell, Comparison, Retraction, Summary, Threshold, ThresholdPoint, TraceRecord
 from thinktwice.render import Render
@@ -41,7 +42,9 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-def run_recipe(recipe: Recipe, root: Path, *, progress: Listener | None = None) -> Path:
+def run_recipe(
+    recipe: Recipe, root: Path, *, progress: Listener | None = None, allow_code_change: bool = False
+) -> Path:
     """Do everything a recipe says, or go on with it, and return the run directory.
 
     Raises:
@@ -50,7 +53,7 @@ def run_recipe(recipe: Recipe, root: Path, *, progress: Listener | None = None) 
         TrainError: training must not go on.
     """
     bench = Bench(recipe, progress or (lambda _: None))
-    with Run.open(root, to_dict(recipe)) as run:
+    with Run.open(root, to_dict(recipe), allow_code_change=allow_code_change) as run:
         bench.prepare(run)
         for name in recipe.arms:
             bench.solve(run, name)
@@ -69,6 +72,73 @@ def train_arm(recipe: Recipe, root: Path, arm: str, *, progress: Listener | None
         return bench.weights(run, arm)
 
 
+def solve_question(
+    question: str,
+    model: str,
+    *,
+    on_event: Callable[[Any, Callable[[Sequence[int]], str]], None] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Trace:
+    """Answer one question with a saved model, by the method it was trained for, and watch it being written.
+
+    A model from a run answers as its arm did there, undo threshold included; any other with an undo token takes back
+    what it takes back; the rest answer plainly. `on_event` gets every decoding event and a function that spells ids.
+    """
+    from thinktwice.engines.local import LocalEngine
+
+    place = Path(nano.resolve(model))
+    engine = LocalEngine.load(place)
+    render = Render(cast(Any, engine.tokenizer), _template_of(place))
+    sampling = Sampling(**(options or {}))
+    watched: Any = engine if on_event is None else Watched(engine, lambda event: on_event(event, render.text))
+    return _method_of(place, render).solve([Problem("question", question, "")], watched, render, sampling)[0]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """An engine that tells a listener everything it writes."""
+
+    engine: Any
+    listen: Callable[[Any], None]
+
+    @property
+    def name(self) -> str:
+        """The engine's."""
+        return str(self.engine.name)
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, **options: Any) -> Any:
+        """Generate, listening."""
+        return self.engine.generate(prompts, sampling, listener=self.listen, **options)
+
+
+def _run_of(model: Path) -> Path | None:
+    """Return the run directory that a trained model lies in (RUN/stages/train-ARM/model)."""
+    place = model.resolve()
+    return place.parents[2] if place.name == "model" and place.parents[1].name == "stages" else None
+
+
+def _template_of(model: Path) -> str | None:
+    root = _run_of(model)
+    return parse(Recipe, Run.load(root).config, str(root)).model.template if root else None
+
+
+def _method_of(model: Path, render: Render) -> Solver:
+    root = _run_of(model)
+    if root is None:
+        return build_method("backtrack" if UNDO.token in render.tokenizer.get_vocab() else "baseline", {})
+    arm = model.resolve().parent.name.removeprefix("train-")
+    spec = arm_spec(parse(Recipe, Run.load(root).config, str(root)), arm)
+    chosen = root / "stages" / f"calibrate-{arm}" / "method.json"
+    return build_method(spec.name, read_json(chosen) if chosen.exists() else spec.options)
+
+
+def arm_spec(recipe: Recipe, name: str) -> Spec:
+    """Return an arm's method: the recipe's with the arm's changes, or another one altogether."""
+    changes = {k: v for k, v in recipe.arms[name].method.items() if k != "name"}
+    kind = str(recipe.arms[name].method.get("name", recipe.method.name))
+    return Spec(kind, merge(recipe.method.options, changes) if kind == recipe.method.name else changes)
+
+
 class Bench:
     """One recipe's task, methods and models, loaded once and shared by its arms."""
 
@@ -80,12 +150,9 @@ class Bench:
         self.listen = listen
         self.settings = parse(Training, merge({"seed": recipe.seed}, recipe.train), "train")
         self.methods: dict[str, Method] = {}
-        for name, arm in recipe.arms.items():
-            options = merge(recipe.method.options, {k: v for k, v in arm.method.items() if k != "name"})
-            kind = str(arm.method.get("name", recipe.method.name))
-            if kind != recipe.method.name:
-                options = {k: v for k, v in arm.method.items() if k != "name"}
-            self.methods[name] = build_method(kind, options)
+        for name in recipe.arms:
+            spec = arm_spec(recipe, name)
+            self.methods[name] = build_method(spec.name, spec.options)
         self.task: Task = load_task(recipe.task.name, **recipe.task.options)
         check_disjoint(self.task)
         self._engines: dict[Path, Any] = {}
@@ -191,28 +258,29 @@ class Bench:
         weights = self.weights(run, name)
         method = self.with_matched_tokens(run, name, self.calibrated(run, name))
         source = weights.parent.name if weights.name == "model" else weights.name
-        rows = run.traces(
-            name, inputs={"method": to_dict(method), "decode": to_dict(self.recipe.decode)}, after=[source]
-        )
-        total = [(level, p) for level in self.recipe.evaluation.levels for p in self.problems("test", level)]
-        left = [(level, p) for level, p in total if self._key(level, p) not in rows.done]
-        engine, render = self.engine(weights)
-        started = time.monotonic()
-        for start in range(0, len(left), CHUNK):
-            chunk = left[start : start + CHUNK]
-            problems = [p for _, p in chunk]
-            traces = method.solve(problems, engine, render, self.sampling)
-            records = [
-                TraceRecord(self._key(level, p), name, level, p.prompt, p.answer, trace, self.judge(p, trace))
-                for (level, p), trace in zip(chunk, traces, strict=True)
-            ]
-            rows.append([to_dict(record) for record in records])
-            done = len(total) - len(left) + start + len(chunk)
-            rate = sum(t.sampled_tokens for t in traces) / max(1e-9, time.monotonic() - started)
-            self.listen(
-                Progress(f"solve-{name}", done / len(total), f"{done}/{len(total)} problems · {rate:,.0f} tokens/s")
-            )
-            started = time.monotonic()
+        inputs = {"method": to_dict(method), "decode": to_dict(self.recipe.decode)}
+
+        def work(stage: Stage) -> None:
+            rows = run.traces(name, inputs=inputs, after=[source])
+            total = [(level, p) for level in self.recipe.evaluation.levels for p in self.problems("test", level)]
+            left = [(level, p) for level, p in total if self._key(level, p) not in rows.done]
+            engine, render = self.engine(weights)
+            for start in range(0, len(left), CHUNK):
+                started = time.monotonic()
+                chunk = left[start : start + CHUNK]
+                traces = method.solve([p for _, p in chunk], engine, render, self.sampling)
+                records = [
+                    TraceRecord(self._key(level, p), name, level, p.prompt, p.answer, trace, self.judge(p, trace))
+                    for (level, p), trace in zip(chunk, traces, strict=True)
+                ]
+                rows.append([to_dict(record) for record in records])
+                done = len(total) - len(left) + start + len(chunk)
+                rate = sum(t.sampled_tokens for t in traces) / max(1e-9, time.monotonic() - started)
+                note = f"{done}/{len(total)} problems · {rate:,.0f} tokens/s"
+                self.listen(Progress(f"solve-{name}", done / len(total), note))
+            write_json(stage.path / "method.json", to_dict(method))
+
+        run.stage(f"solve-{name}", work, inputs=inputs, after=[source], traces=[name])
 
     def judge(self, problem: Problem, trace: Trace) -> Score:
         """Score a trace; one that ended in an error is not scored, which is counted, not hidden."""
@@ -331,7 +399,7 @@ class Bench:
                 device=self.recipe.model.device,
                 batch_size=self.recipe.decode.batch_size,
             )
-            self._engines[model] = (engine, Render(engine.tokenizer, self.recipe.model.template))
+            self._engines[model] = (engine, Render(cast(Any, engine.tokenizer), self.recipe.model.template))
         return self._engines[model]  # type: ignore[no-any-return]
 
     @staticmethod

@@ -28,6 +28,7 @@ class Tokenizer(Protocol):
     def all_special_ids(self) -> list[int]: ...  # noqa: D102
     @property
     def added_tokens_decoder(self) -> dict[int, Any]: ...  # noqa: D102
+    def get_vocab(self) -> dict[str, int]: ...  # noqa: D102
     def convert_tokens_to_ids(self, tokens: str) -> int | None: ...  # noqa: D102
     def __call__(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> Any: ...  # noqa: D102
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...  # noqa: D102

@@ -221,7 +221,8 @@ class Control(Protocol):
     @property
     def watch(self) -> frozenset[int]:
         """Ids that wake the control: it is asked when the token just drawn, or the visible token before it, is one of
-        these. Empty means: asked after every token."""
+        these. Empty means: asked after every token.
+        """
         ...
 
     def edit(self, row: RowView, drawn: int) -> Edit | None:

@@ -34,8 +34,8 @@ def draw(logits_BV: Tensor, sampling: Sampling, uniforms_B: NDArray[np.float64] 
     The probability is under the distribution drawn from (greedy: the untempered one); nan where no token is possible.
     """
     if sampling.temperature == 0:
-        best_B, ids_B = logits_BV.max(dim=-1)
-        return ids_B, best_B - logits_BV.logsumexp(dim=-1)
+        ids_B = logits_BV.argmax(dim=-1)
+        return ids_B, logits_BV.log_softmax(dim=-1).gather(1, ids_B.unsqueeze(1)).squeeze(1)
     assert uniforms_B is not None
     probabilities_BV = (logits_BV / sampling.temperature).softmax(dim=-1).double()
     order_BV: Tensor | None = None

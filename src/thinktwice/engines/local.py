@@ -14,6 +14,7 @@ from thinktwice.decode.loop import Decoder, Event, decode, eos_ids_of
 from thinktwice.decode.rows import LogitsRule
 from thinktwice.decode.stops import to_text_of
 from thinktwice.errors import ConfigError, ModelError
+from thinktwice.nano import BUNDLED, resolve
 from thinktwice.types import Completion, Control, Sampling
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -81,7 +82,7 @@ class LocalEngine:
         """Load a model directory or a hub id. Law: safetensors only, and no code from the checkpoint is run.
 
         Args:
-            path: A directory (of a model, or of an adapter that names its base), or a hub id.
+            path: A directory (of a model, or of an adapter that names its base), a hub id, or a bundled model's name.
             dtype: auto is the checkpoint's own on a GPU and float32 on a CPU.
             device: "cpu", "cuda", "cuda:1", ...; auto is a GPU if there is one.
             adapter: Directory of a PEFT adapter to put on the model.
@@ -93,6 +94,7 @@ class LocalEngine:
         Raises:
             ModelError: nothing there, not loadable, or a model whose context cannot be edited.
         """
+        path = resolve(str(path)) if str(path) in BUNDLED else path
         if adapter is None and (Path(path) / "adapter_config.json").is_file():
             path, adapter = _base_of(Path(path)), path
         if device == "auto":
