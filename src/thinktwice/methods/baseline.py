@@ -79,8 +79,10 @@ class Baseline:
         if self.choose == "likeliest":
             return max(range(len(replies)), key=likelihoods.__getitem__)
         answers = [tuple(found) if (found := numeric.stated(text) or numeric.last(text)) else None for text in texts]
-        votes = Counter(a for a in answers if a is not None)
-        weight: dict[object, float] = defaultdict(float)
-        for index, answer in enumerate(answers):
-            weight[answer] = max(weight.get(answer, float("-inf")), likelihoods[index])
-        return max(range(len(replies)), key=lambda i: (votes.get(answers[i], 0), weight[answers[i]], likelihoods[i]))
+        votes = Counter(answers)
+        votes[None] = 0  # a reply without an answer has no vote
+        # Ties go to the answer with the likeliest reply, and that reply stands for it.
+        best: dict[object, float] = defaultdict(lambda: float("-inf"))
+        for answer, likelihood in zip(answers, likelihoods, strict=True):
+            best[answer] = max(best[answer], likelihood)
+        return max(range(len(replies)), key=lambda i: (votes[answers[i]], best[answers[i]], likelihoods[i]))

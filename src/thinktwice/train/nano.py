@@ -97,7 +97,7 @@ def tokenizer() -> "PreTrainedTokenizerFast":
     )
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (PAD, END)])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=raw, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False, model_max_length=512
     )
 
