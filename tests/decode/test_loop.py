@@ -5,6 +5,8 @@ import random
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from thinktwice.decode import loop
 from thinktwice.decode.loop import Event, decode
@@ -153,6 +155,60 @@ def test_undo_agrees_with_the_reference_and_the_algebra(llama, unit, seed):
             assert resolution.fates == tuple(names[fate] for _, fate in written)
             fired += completion.fates.count("control")
     assert fired > 10
+
+
+class Script:
+    """Edits by the number of tokens drawn."""
+
+    watch = frozenset()
+
+    def __init__(self, edits):
+        self.edits = edits
+
+    def edit(self, row, drawn):
+        return self.edits.get(row.sampled) if drawn >= 0 else None
+
+
+tokens = st.integers(0, VOCABULARY - 1)
+edits = st.one_of(
+    st.builds(Rewind, st.integers(0, 6), st.lists(tokens, max_size=2).map(tuple), st.booleans()),
+    st.builds(Append, st.lists(tokens, min_size=1, max_size=20).map(tuple)),
+    st.just(Stop()),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(tokens, min_size=1, max_size=9), min_size=1, max_size=4),
+    st.dictionaries(st.integers(0, 13), edits, max_size=8),
+    st.sets(tokens, max_size=6),
+)
+def test_any_edits_on_any_batch_agree_with_the_reference(llama, prompts, script, eos):
+    sampling = Sampling(max_new_tokens=14)
+    kwargs = {"controls": [Script(script)], "eos_ids": eos, "max_length": 50}
+    ours = decode(llama, prompts, sampling, batch_size=2, **kwargs)
+    for prompt, completion in zip(prompts, ours, strict=True):
+        same(completion, oracle(llama, prompt, sampling, **kwargs))
+
+
+@given(
+    st.lists(st.sampled_from([UNDO, UNDO, 1, 2, 3]), max_size=20),
+    st.integers(1, 20),
+    st.sampled_from(["token", "step"]),
+)
+def test_what_the_controls_leave_is_what_the_algebra_leaves(stream, budget, unit):
+    """Whatever is drawn, wherever it is cut: without its rejected tokens, a completion resolves to its fates."""
+    (control,), _ = undo_policy(UNDO, unit=unit, step_ends=frozenset({1}))
+
+    def propose(row, banned):
+        return (stream[row.sampled], 0.0) if row.sampled < len(stream) else None
+
+    completion = replay(propose, [9, 9], Sampling(max_new_tokens=budget), controls=[control])
+    written = [(i, f) for i, f in zip(completion.token_ids, completion.fates, strict=True) if f != "rejected"]
+    resolution = resolve([i for i, _ in written], UNDO, unit=unit, step_ends=frozenset({1}))
+    names = {"kept": "kept", "deleted": "deleted", "control": "undo"}
+    assert resolution.fates == tuple(names[fate] for _, fate in written)
+    assert completion.kept_ids == resolution.kept_ids
 
 
 def sampled(**kwargs):
@@ -309,15 +365,6 @@ def test_stop_strings_end_a_row_where_they_are_completed(llama):
 def test_stop_strings_are_tested_on_the_visible_text(llama):
     """A stop string split by a deleted token is found; one in an inserted observation is not the model's."""
 
-    class Script:
-        watch = frozenset()
-
-        def __init__(self, edits):
-            self.edits = edits
-
-        def edit(self, row, drawn):
-            return self.edits.get(row.sampled)
-
     force = [[0], [2], [1], [0], [0], [0]]  # a, newline, b: the newline is rejected, "ab" is completed
 
     def rule(rows, logits):
@@ -393,6 +440,12 @@ def test_controls_sleep_unless_a_watched_token_is_near(llama):
         pairs += [(ids[-1], -1)] if ids[-1] in Watch.watch else []
     assert sorted(asked) == sorted(pairs)
     assert len(pairs) > 4
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}])
+def test_impossible_sampling_is_refused(llama, wrong):
+    with pytest.raises(ConfigError, match="Cannot sample"):
+        decode(llama, [[1]], Sampling(**wrong))
 
 
 def test_training_mode_is_restored(llama):

@@ -60,6 +60,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """Return -1: there is no limit."""
         return -1
 
+    get_max_cache_shape = get_max_length  # its name before transformers 5.18
+
 
 class SlotCache(Cache):
     """The editable cache of one batch. Law: slot d of a row holds the token at depth d of that row's visible text."""

@@ -83,7 +83,7 @@ def decode(
 
     Raises:
         ModelError: if the model's context cannot be edited.
-        ConfigError: for stop strings without `to_text`, or keys that do not match the prompts.
+        ConfigError: for impossible sampling, stop strings without `to_text`, keys that do not match the prompts.
     """
     decoder = Decoder(
         model,
@@ -139,6 +139,11 @@ class Decoder:
         self._watched = self._table({token_id for control in controls for token_id in control.watch})
         self._always = any(not control.watch for control in controls) or listener is not None
         self._suppress = torch.tensor(sorted(set(suppress)), dtype=torch.long, device=model.device)
+        if sampling.temperature < 0 or not 0 < sampling.top_p <= 1 or sampling.top_k < 0:
+            raise ConfigError(
+                f"Cannot sample with temperature={sampling.temperature}, top_p={sampling.top_p}, "
+                f"top_k={sampling.top_k}; temperature and top_k are 0 or more, top_p is above 0 and at most 1."
+            )
         if sampling.stop and to_text is None:
             raise ConfigError("Stop strings are looked for in the text; pass to_text (the tokenizer's decode).")
         self._stops = StopStrings(sampling.stop, to_text, self._vocabulary) if sampling.stop and to_text else None

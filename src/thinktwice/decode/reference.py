@@ -88,7 +88,7 @@ def replay(
             stop = "done"
         elif sampled >= sampling.max_new_tokens:
             stop = "budget"
-        elif max_length is not None and len(visible) + inserted(edit) >= max_length:
+        elif max_length is not None and len(visible) + _inserted(edit) >= max_length:
             stop = "length"
         elif isinstance(edit, Append):
             for token_id in edit.token_ids:
@@ -104,6 +104,5 @@ def replay(
     )
 
 
-def inserted(edit: Edit | None) -> int:
-    """Return how many tokens an edit adds."""
+def _inserted(edit: Edit | None) -> int:
     return len(edit.token_ids) if isinstance(edit, Append) else 0
