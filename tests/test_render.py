@@ -32,7 +32,7 @@ def completion(parts: Sequence[tuple[Sequence[int], Fate]]) -> Completion:
 
 
 def test_the_prompt_of_generation_begins_the_input_of_training(render: Render) -> None:
-    example = render.example(PROBLEM, render.solution("Leo: Ann 7 + 3 = Leo 10\n#### 10"))
+    example = render.example(PROBLEM, render.solution("Leo: Ann + 3 where Ann 7 = Leo 10\n#### 10"))
     prompt = render.prompt(PROBLEM)
     assert example.token_ids[: len(prompt)] == prompt
     assert example.weights[: len(prompt) - 1] == (0.0,) * (len(prompt) - 1)
@@ -42,10 +42,10 @@ def test_the_prompt_of_generation_begins_the_input_of_training(render: Render) -
 
 
 def test_a_step_is_whole_tokens_and_ends_with_a_line_break(render: Render) -> None:
-    steps = render.steps("Leo: Ann 7 + 3 = Leo 10\nJay: Leo 10 + Ann 7 = Jay 17\n#### 17")
+    steps = render.steps("Leo: Ann + 3 where Ann 7 = Leo 10\nJay: Leo + Ann where Leo 10, Ann 7 = Jay 17\n#### 17")
     assert [step[-1] in render.step_ends for step in steps] == [True, True, False]
     assert steps[-1][-1] == render.end_id
-    assert [render.text(step) for step in steps][1] == "Jay: Leo 10 + Ann 7 = Jay 17\n"
+    assert [render.text(step) for step in steps][1] == "Jay: Leo + Ann where Leo 10, Ann 7 = Jay 17\n"
 
 
 def test_text_that_spells_a_control_token_stays_text(render: Render, vocabulary: Any) -> None:
@@ -77,9 +77,9 @@ def test_real_text_survives_a_round_trip_through_the_nano_tokenizer(render: Rend
 
 
 def test_each_phrase_of_the_world_is_one_token(render: Render) -> None:
-    line = "Leo: Ann 7 + 3 = Leo 10\n"
+    line = "Leo: Ann + 3 where Ann 7 = Leo 10\n"
     assert [render.text((i,)) for i in render.encode(line)] == [
-        *("Leo: ", "Ann", " 7", " + 3", " = ", "Leo", " 10", "\n")
+        *("Leo: ", "Ann", " + 3", " where ", "Ann", " 7", " = ", "Leo", " 10", "\n")
     ]
 
 

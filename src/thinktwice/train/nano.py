@@ -1,7 +1,7 @@
 """How the nano base is made: its tokenizer, its shape, its pretraining. `thinktwice pretrain` calls `pretrain`.
 
 The tokenizer is byte-level (any text survives a round trip) with one token for each phrase the arith world writes.
-Phrases end where the next name or number begins ("Leo has as many as ", "Leo: ", " plus 3"), so that what belongs
+Phrases end where the next name or number begins ("Leo has as many as ", "Leo: ", " plus 3", " + Ann"), so that what belongs
 together stands side by side: a model this small learns to look up a neighbour far sooner than anything else.
 Bytes never occur in pretraining; their rows, and the padding rows, are listed in `generation_config.suppress_tokens`.
 """
@@ -27,12 +27,12 @@ PAD, END = "<pad>", "<eos>"
 _DIGITS = range(1, 10)
 WORDS = (
     *(f"{name}{after}" for name in arith.NAMES for after in ("", ": ", " has", " has as many as ")),
+    *(f"{operator} {right}" for operator in (" plus", " minus", " +", " -") for right in (*arith.NAMES, *_DIGITS)),
     *(f" {number}" for number in range(31)),
-    *(f"{operator} {digit}" for operator in (" plus", " minus", " +", " -") for digit in _DIGITS),
     *(f" {noun}" for noun in arith.NOUNS),
-    *(" plus ", " + ", " = ", "\n", ". ", ". How many", " does ", " have?", "####"),
+    *(" where ", ", ", " = ", "\n", ". ", ". How many", " does ", " have?", "####"),
 )
-_PADDED = 448
+_PADDED = 512
 """Rows of the embedding: a multiple of 32 that leaves room for control tokens."""
 
 

@@ -11,7 +11,7 @@ from thinktwice.tasks.worlds import arith
 QUESTION = (
     "Ann has 7 apples. Leo has as many as Ann plus 3. Jay has as many as Leo plus Ann. How many apples does Jay have?"
 )
-ANSWER = "Leo: Ann 7 + 3 = Leo 10\nJay: Leo 10 + Ann 7 = Jay 17\n#### 17"
+ANSWER = "Leo: Ann + 3 where Ann 7 = Leo 10\nJay: Leo + Ann where Leo 10, Ann 7 = Jay 17\n#### 17"
 ORACLE = arith.StepOracle()
 
 
@@ -34,19 +34,23 @@ def test_every_drawn_solution_is_right_and_needs_each_step(seed: int, operations
     ("solution", "step", "kind"),
     [
         (ANSWER, -1, None),
-        ("Leo: Ann 7 + 3 = Leo 10\n", -1, None),
-        ("Leo: 3 + 3 = Leo 10\n#### 17", 0, "malformed"),
-        ("Jay: Leo 10 + Ann 7 = Jay 17\n#### 17", 0, "unknown_input"),
-        ("Leo: Ann 8 + 3 = Leo 11", 0, "copied_wrong"),
-        ("Leo: Ann 7 + 4 = Leo 11", 0, "wrong_operand"),
-        ("Leo: Ann 7 - 3 = Leo 4", 0, "wrong_operand"),
-        ("Leo: Ann 7 + 3 = Leo 11", 0, "wrong_arithmetic"),
-        ("Leo: Ann 7 + 3 = Leo 10\nLeo: Ann 7 + 3 = Leo 10", 1, "repeated"),
-        ("Leo: Ann 7 + 3 = Leo 10\n#### 10", 1, "early_answer"),
+        ("Leo: Ann + 3 where Ann 7 = Leo 10\n", -1, None),
+        ("Leo: 3 + 3 where Ann 7 = Leo 10\n#### 17", 0, "malformed"),
+        ("Jay: Leo + Ann where Leo 10, Ann 7 = Jay 17\n#### 17", 0, "unknown_input"),
+        ("Leo: Ann + 3 where Ann 8 = Leo 11", 0, "copied_wrong"),
+        ("Leo: Ann + 4 where Ann 7 = Leo 11", 0, "wrong_operand"),
+        ("Leo: Ann - 3 where Ann 7 = Leo 4", 0, "wrong_operand"),
+        ("Leo: Ann + 3 where Ann 7 = Leo 11", 0, "wrong_arithmetic"),
+        ("Leo: Ann + 3 where Ann 7 = Leo 10\nLeo: Ann + 3 where Ann 7 = Leo 10", 1, "repeated"),
+        ("Leo: Ann + 3 where Ann 7 = Leo 10\n#### 10", 1, "early_answer"),
         (ANSWER.replace("#### 17", "#### 18"), 2, "copied_wrong"),
-        ("Tom: Ann 7 + 3 = Tom 10", 0, "malformed"),
-        ("Leo: Ann 7 + 3 = Leo 10\nJay: Ann 7 + Leo 10 = Jay 17\n#### 17", -1, None),  # a sum either way round
-        ("Leo: Ann 7 + 3 = Leo 10\nJay: Leo 10 + 3 = Jay 13", 1, "wrong_operand"),
+        ("Tom: Ann + 3 where Ann 7 = Tom 10", 0, "malformed"),
+        (
+            "Leo: Ann + 3 where Ann 7 = Leo 10\nJay: Ann + Leo where Ann 7, Leo 10 = Jay 17\n#### 17",
+            -1,
+            None,
+        ),  # a sum either way round
+        ("Leo: Ann + 3 where Ann 7 = Leo 10\nJay: Leo + 3 where Leo 10 = Jay 13", 1, "wrong_operand"),
     ],
 )
 def test_the_oracle_names_the_first_wrong_step_and_its_kind(solution: str, step: int, kind: str | None) -> None:
@@ -59,12 +63,12 @@ def test_viable_is_having_a_right_continuation() -> None:
         assert ORACLE.is_viable(problem, ANSWER[:stop]), ANSWER[:stop]
     for text in (
         "Jay",
-        "Leo: Ann 8",
-        "Leo: Ann 7 +  ",
+        "Leo: Ann + 3 where Ann 8",
+        "Leo: Ann +  ",
         "####",
         ANSWER + "1",
         ANSWER + "\nLeo",
-        "Leo: Ann 7 + 3 = Leo 10\nLeo",
+        "Leo: Ann + 3 where Ann 7 = Leo 10\nLeo",
     ):
         assert not ORACLE.is_viable(problem, text), text
 

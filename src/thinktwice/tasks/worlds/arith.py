@@ -1,8 +1,8 @@
 """The `arith` world: word problems over a graph of named quantities, in GSM8K's `{question, answer}` format.
 
     Ann has 7 apples. Leo has as many as Ann plus 3. Jay has as many as Leo plus Ann. How many apples does Jay have?
-    Leo: Ann 7 + 3 = Leo 10
-    Jay: Leo 10 + Ann 7 = Jay 17
+    Leo: Ann + 3 where Ann 7 = Leo 10
+    Jay: Leo + Ann where Leo 10, Ann 7 = Jay 17
     #### 17
 
 Statements come in any order, some are irrelevant, and one solution line is written for each quantity that the answer
@@ -63,14 +63,16 @@ class Fact:
         return f"{name} has as many as {self.left} {'plus' if self.sign == '+' else 'minus'} {self.right}."
 
     def line(self, name: str, known: dict[str, int]) -> str:
-        """Write the solution step that computes it."""
-        left, right = (f"{x} {known[x]}" if x in known else x for x in (self.left, self.right))
-        return f"{name}: {left} {self.sign} {right} = {name} {self.value(known)}"
+        """Write the solution step that computes it: the definition, the numbers it needs, the result."""
+        numbers = ", ".join(f"{x} {known[x]}" for x in self.inputs)
+        return f"{name}: {self.left} {self.sign} {self.right} where {numbers} = {name} {self.value(known)}"
 
 
 _SENTENCE = re.compile(r"(\w+) has (?:(\d+) \w+|as many as (\w+) (plus|minus) (\w+))\.")
 _QUERY = re.compile(r"How many \w+ does (\w+) have\?")
-_LINE = re.compile(r"(\w+): (\w+) (\d+) ([+-]) (?:(\w+) (\d+)|(\d+)) = (\w+) (\d+)")
+_LINE = re.compile(
+    r"([A-Z]\w*): ([A-Z]\w*) ([+-]) (?:([A-Z]\w*)|(\d+)) where ([A-Z]\w*) (\d+)(?:, ([A-Z]\w*) (\d+))? = ([A-Z]\w*) (\d+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +133,20 @@ class World:
         parts = _LINE.fullmatch(line)
         if parts is None:
             return "malformed"
-        name, one, one_value, sign, two, two_value, number, again, result = parts.groups()
+        name, one, sign, two, number, first, first_value, second, second_value, again, result = parts.groups()
         fact = self.facts.get(name)
-        if fact is None or again != name:
+        if fact is None or again != name or (second is None) != (two is None):
             return "malformed"
         if name in known:
             return "repeated"
-        if not all(x in known for x in (*fact.inputs, one, *((two,) if two else ()))):
+        named = [x for x in (one, two, first, second) if x]
+        if not all(x in known for x in (*fact.inputs, *named)):
             return "unknown_input"
         if sorted((one, two or number)) != sorted((fact.left, fact.right)) or sign != fact.sign:
             return "wrong_operand"
-        if int(one_value) != known[one] or (two and int(two_value) != known[two]):
+        if (first, second) != (one, two):
+            return "wrong_operand"
+        if int(first_value) != known[one] or (two and int(second_value) != known[two]):
             return "copied_wrong"
         return None if int(result) == fact.value(known) else "wrong_arithmetic"
 
@@ -238,16 +243,24 @@ def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str,
     facts: dict[str, Fact] = {}
     values: dict[str, int] = {}
 
+    leading: set[str] = set()
+
     def define(fact: Fact) -> str:
         name = names.pop()
+        leading.add(name)
         facts[name], values[name] = fact, fact.value(values)
         return name
 
     def relate(one: str, others: Sequence[str]) -> Fact:
-        """Relate to `one`, and to one of `others` when given; values stay within 0..LARGEST."""
+        """Start from `one`, and add one of `others` where a sum fits; values stay within 0..LARGEST.
+
+        A quantity starts at most one statement: what follows its name there is then never in doubt, which is what lets
+        a very small model copy a statement right and leaves only the plan to get wrong.
+        """
+        leading.discard(one)
         fits = [x for x in others if x != one and values[one] + values[x] <= LARGEST]
         if fits:
-            return Fact(one, "+", rng.choice(fits)) if rng.random() < 0.5 else Fact(rng.choice(fits), "+", one)
+            return Fact(one, "+", rng.choice(fits))
         up = rng.randint(1, 9)
         sign = "+" if values[one] + up <= LARGEST and (values[one] < up or rng.random() < 0.5) else "-"
         return Fact(one, sign, str(up if sign == "+" else rng.randint(1, max(1, min(9, values[one])))))
@@ -268,10 +281,10 @@ def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str,
     lines = "".join(facts[name].line(name, values) + "\n" for name in steps)
     answer = f"{lines}#### {values[steps[-1]]}"
     for _ in range(irrelevant):
-        if rng.random() < 0.3:
+        if rng.random() < 0.4:
             define(Fact(str(rng.randint(1, 9))))
         else:
-            define(relate(rng.choice(list(values)), list(values) if rng.random() < 0.4 else ()))
+            define(relate(rng.choice(sorted(leading)), list(values) if rng.random() < 0.6 else ()))
     sentences = [fact.sentence(name, noun) for name, fact in facts.items()]
     rng.shuffle(sentences)
     return f"{' '.join(sentences)} How many {noun} does {steps[-1]} have?", answer
