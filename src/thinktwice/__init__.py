@@ -1,3 +1,80 @@
-"""thinktwice teaches language models to think twice, and proves each gain against an honest control."""
+"""thinktwice teaches language models to think twice, and proves each gain against an honest control.
+
+Names are loaded when they are used: importing the package pulls in neither torch nor transformers.
+
+Example:
+    >>> from thinktwice import Backtrack, load_task
+    >>> task = load_task("arith", train=10, per_level=2)
+    >>> Backtrack(rate=0.1).context
+    'rewind'
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from thinktwice.config import Recipe, load
+    from thinktwice.engines.base import Engine
+    from thinktwice.engines.local import LocalEngine
+    from thinktwice.engines.scripted import ScriptedEngine
+    from thinktwice.errors import ConfigError, DataError, ModelError, RunError, ThinkTwiceError, TrainError
+    from thinktwice.methods.backtrack import Backtrack
+    from thinktwice.methods.baseline import Baseline
+    from thinktwice.pipeline import run_recipe, solve_question
+    from thinktwice.render import Render
+    from thinktwice.run import Run
+    from thinktwice.tasks import load_task
+    from thinktwice.train import Training, fit
+    from thinktwice.types import (
+        Append,
+        Completion,
+        Control,
+        Example,
+        Problem,
+        Rewind,
+        Sampling,
+        Score,
+        Step,
+        Stop,
+        Task,
+        Trace,
+    )
+
+_HOMES = {
+    "config": ("Recipe", "load"),
+    "engines.base": ("Engine",),
+    "engines.local": ("LocalEngine",),
+    "engines.scripted": ("ScriptedEngine",),
+    "errors": ("ConfigError", "DataError", "ModelError", "RunError", "ThinkTwiceError", "TrainError"),
+    "methods.backtrack": ("Backtrack",),
+    "methods.baseline": ("Baseline",),
+    "pipeline": ("run_recipe", "solve_question"),
+    "render": ("Render",),
+    "run": ("Run",),
+    "tasks": ("load_task",),
+    "train": ("Training", "fit"),
+    "types": (
+        *("Append", "Completion", "Control", "Example", "Problem", "Rewind"),
+        *("Sampling", "Score", "Step", "Stop", "Task", "Trace"),
+    ),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - sorted without regard to case, and checked against _MODULES in a test
+    *("Append", "Backtrack", "Baseline", "Completion", "ConfigError", "Control", "DataError", "Engine", "Example"),
+    *("LocalEngine", "ModelError", "Problem", "Recipe", "Render", "Rewind", "Run", "RunError", "Sampling", "Score"),
+    *("ScriptedEngine", "Step", "Stop", "Task", "ThinkTwiceError", "Trace", "TrainError", "Training"),
+    *("fit", "load", "load_task", "run_recipe", "solve_question"),
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'thinktwice' has no attribute {name!r}")
+    return getattr(import_module(f"thinktwice.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])
