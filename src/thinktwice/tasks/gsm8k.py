@@ -9,6 +9,7 @@ from typing import Any
 from thinktwice.errors import DataError
 from thinktwice.scoring import numeric
 from thinktwice.tasks import reading
+from thinktwice.tasks.verifier import EquationOracle
 from thinktwice.types import Problem, Score, Task
 
 HUB = "openai/gsm8k"
@@ -25,6 +26,8 @@ def gsm8k(
     quarantine: str | None = None,
 ) -> Task:
     """Load GSM8K as a task. Law: dev is carved from train by hash; test is the published test set, whole.
+
+    Its step oracle verifies the equations that a solution states; see `tasks.verifier` for how often it errs.
 
     Args:
         path: a directory with train.jsonl and test.jsonl, a hub id, or None for the published dataset on the hub.
@@ -56,7 +59,7 @@ def gsm8k(
         return reading.collect(rows, convert, source=f"{source}:{name}", quarantine=aside).problems
 
     train, held_out = reading.carve(split("train"), dev, "gsm8k-dev")
-    return Task("gsm8k", {"train": train, "dev": held_out, "test": split("test")}, score)
+    return Task("gsm8k", {"train": train, "dev": held_out, "test": split("test")}, score, EquationOracle())
 
 
 def problem(row: Mapping[str, Any], *, calculator_annotations: bool = False) -> Problem:
