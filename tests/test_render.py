@@ -93,7 +93,7 @@ def test_a_trace_keeps_order_fates_and_characters_whole(render: Render) -> None:
                 (render.encode("Ann"), "deleted"),
                 ((render.control_id("<undo>"),), "control"),
                 (render.encode("Tom"), "rejected"),
-                (smile[2:] + (render.end_id,), "kept"),
+                ((*smile[2:], render.end_id), "kept"),
             ]
         ),
     )

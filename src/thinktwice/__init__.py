@@ -62,11 +62,39 @@ _HOMES = {
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: RUF022 - sorted without regard to case, and checked against _MODULES in a test
-    *("Append", "Backtrack", "Baseline", "Completion", "ConfigError", "Control", "DataError", "Engine", "Example"),
-    *("LocalEngine", "ModelError", "Problem", "Recipe", "Render", "Rewind", "Run", "RunError", "Sampling", "Score"),
-    *("ScriptedEngine", "Step", "Stop", "Task", "ThinkTwiceError", "Trace", "TrainError", "Training"),
-    *("fit", "load", "load_task", "run_recipe", "solve_question"),
+__all__ = [
+    "Append",
+    "Backtrack",
+    "Baseline",
+    "Completion",
+    "ConfigError",
+    "Control",
+    "DataError",
+    "Engine",
+    "Example",
+    "LocalEngine",
+    "ModelError",
+    "Problem",
+    "Recipe",
+    "Render",
+    "Rewind",
+    "Run",
+    "RunError",
+    "Sampling",
+    "Score",
+    "ScriptedEngine",
+    "Step",
+    "Stop",
+    "Task",
+    "ThinkTwiceError",
+    "Trace",
+    "TrainError",
+    "Training",
+    "fit",
+    "load",
+    "load_task",
+    "run_recipe",
+    "solve_question",
 ]
 
 

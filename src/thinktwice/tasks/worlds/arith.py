@@ -71,7 +71,8 @@ class Fact:
 _SENTENCE = re.compile(r"(\w+) has (?:(\d+) \w+|as many as (\w+) (plus|minus) (\w+))\.")
 _QUERY = re.compile(r"How many \w+ does (\w+) have\?")
 _LINE = re.compile(
-    r"([A-Z]\w*): ([A-Z]\w*) ([+-]) (?:([A-Z]\w*)|(\d+)) where ([A-Z]\w*) (\d+)(?:, ([A-Z]\w*) (\d+))? = ([A-Z]\w*) (\d+)"
+    r"([A-Z]\w*): ([A-Z]\w*) ([+-]) (?:([A-Z]\w*)|(\d+))"
+    r" where ([A-Z]\w*) (\d+)(?:, ([A-Z]\w*) (\d+))? = ([A-Z]\w*) (\d+)"
 )
 
 
