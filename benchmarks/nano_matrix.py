@@ -4,7 +4,8 @@
     python benchmarks/nano_matrix.py ... --only runs/nano-1                 # one base alone, for a second process
 
 A base is a directory written by `thinktwice pretrain seed=N --out DIR`. Every cell is a run of the recipe with another
-`model.path` and `seed`; killed and called again, it goes on. Intervals are over bases, seeds and problems (`stats.replicated_difference`).
+`model.path` and `seed`; killed and called again, it goes on. Intervals are over bases, seeds and problems
+(`stats.replicated_difference`).
 """
 
 import argparse

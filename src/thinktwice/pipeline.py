@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from thinktwice import nano
-from thinktwice.config import Recipe, Spec, merge, parse, to_dict
-from thinktwice.errors import ConfigError, DataError, RunError
+from thinktwice.config import Model, Recipe, Spec, merge, parse, to_dict
+from thinktwice.errors import ConfigError, DataError, ModelError, RunError
 from thinktwice.methods import Calibrated, Method, Retracting, Solver, build_method
 from thinktwice.methods.backtrack import UNDO
 from thinktwice.methods.baseline import Baseline
@@ -84,10 +84,8 @@ def solve_question(
     A model from a run answers as its arm did there, undo threshold included; any other with an undo token takes back
     what it takes back; the rest answer plainly. `on_event` gets every decoding event and a function that spells ids.
     """
-    from thinktwice.engines.local import LocalEngine
-
     place = Path(nano.resolve(model))
-    engine = LocalEngine.load(place)
+    engine = load_engine(place)
     render = Render(cast(Any, engine.tokenizer), _template_of(place))
     sampling = Sampling(**(options or {}))
     watched: Any = engine if on_event is None else Watched(engine, lambda event: on_event(event, render.text))
@@ -109,6 +107,41 @@ class Watched:
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, **options: Any) -> Any:
         """Generate, listening."""
         return self.engine.generate(prompts, sampling, listener=self.listen, **options)
+
+
+def load_engine(model: Path, **options: Any) -> Any:
+    """Load a model; an adapter that a run trained goes on that run's base, wherever the run lies now."""
+    from thinktwice.engines.local import LocalEngine
+
+    root = _run_of(model)
+    if root is not None and (model / "adapter_config.json").is_file():
+        return LocalEngine.load(root / "stages" / "base", adapter=model, **options)
+    return LocalEngine.load(model, **options)
+
+
+def base_directory(model: Model) -> str:
+    """Return where the base model lies, its revision fetched from the hub where one is pinned.
+
+    Raises:
+        ConfigError: a revision of something that is not on the hub.
+        ModelError: the hub does not have it, or cannot be reached.
+    """
+    place = nano.resolve(model.path)
+    if model.revision is None:
+        return place
+    if Path(place).is_dir():
+        raise ConfigError(f"model.revision={model.revision!r} is for hub models, but model.path is {model.path!r}.")
+    from huggingface_hub import snapshot_download
+
+    files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        return snapshot_download(place, revision=model.revision, allow_patterns=files)
+    except Exception as error:  # whatever the hub, the network or a cache does, the fix is the same
+        raise ModelError(
+            f"{place!r} at revision {model.revision!r} cannot be loaded from the hub "
+            f"({(str(error).strip() or type(error).__name__).splitlines()[0]}). "
+            "Check both, or get online once so that it is cached."
+        ) from error
 
 
 def _run_of(model: Path) -> Path | None:
@@ -153,9 +186,13 @@ class Bench:
         for name in recipe.arms:
             spec = arm_spec(recipe, name)
             self.methods[name] = build_method(spec.name, spec.options)
+        for name, method in self.methods.items():
+            if isinstance(method, Baseline):  # a plain arm stands on a base that has the other arms' tokens
+                silenced = dict.fromkeys((*method.silenced, *(token.token for token in self.control_tokens)))
+                self.methods[name] = replace(method, silenced=tuple(silenced))
         self.task: Task = load_task(recipe.task.name, **recipe.task.options)
         check_disjoint(self.task)
-        self._engines: dict[Path, Any] = {}
+        self._loaded: tuple[Path, Any, Render] | None = None
 
     # -- data ----------------------------------------------------------------------------------------------------------
 
@@ -180,9 +217,8 @@ class Bench:
         def work(stage: Stage) -> None:
             from thinktwice.train import vocab
 
-            vocab.prepare_base(
-                nano.resolve(self.recipe.model.path), stage.path, self.control_tokens, seed=self.recipe.seed
-            )
+            base = base_directory(self.recipe.model)
+            vocab.prepare_base(base, stage.path, self.control_tokens, seed=self.recipe.seed)
 
         self.listen(Progress("base", 0.0))
         run.stage("base", work)
@@ -203,8 +239,7 @@ class Bench:
 
     def _collect(self, run: Run, name: str, method: Method, stage: Stage) -> None:
         self.listen(Progress(f"collect-{name}", 0.0))
-        render = self.engine(run.root / "stages" / "base")[1]
-        engine = self.engine(run.root / "stages" / "base")[0]
+        engine, render = self.engine(run.root / "stages" / "base")
         train = list(self.task.splits["train"])
         traces = method.collect(train, engine, render, self.task, self.recipe.seed)
         if not traces:
@@ -218,7 +253,8 @@ class Bench:
         from thinktwice.train import StepReport, fit
 
         base = run.root / "stages" / "base"
-        render = self.engine(base)[1]
+        self._loaded = None  # the trainer needs the room
+        render = self.render(base)
         traces = read_traces(run.root / "stages" / f"collect-{name}" / "traces.jsonl")
         examples: list[Example] = method.examples(self.task.splits["train"], traces, render)
 
@@ -227,7 +263,7 @@ class Bench:
             self.listen(Progress(f"train-{name}", step.step / step.steps, note))
 
         work = stage.scratch / "fit"
-        model = fit(examples, base, work, self.settings, progress=report)
+        model = fit(examples, base.resolve(), work, self.settings, progress=report)
         model.rename(stage.path / "model")
         for path in work.iterdir():
             if path.is_file():
@@ -357,7 +393,7 @@ class Bench:
         return Comparison(a, b, level, found.value, found.ci, stats.mcnemar(values[0], values[1]))
 
     def _retraction(self, run: Run, records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, dict[int, Retraction]]:
-        render = self.engine(run.root / "stages" / "base")[1]
+        render = self.render(run.root / "stages" / "base")
         found: dict[str, dict[int, Retraction]] = {}
         for name, method in self.methods.items():
             if not isinstance(method, Retracting):
@@ -389,18 +425,25 @@ class Bench:
         return Sampling(decode.temperature, decode.top_p, decode.top_k, decode.max_new_tokens, seed=self.recipe.seed)
 
     def engine(self, model: Path) -> tuple[Any, Render]:
-        """Load a model once."""
-        if model not in self._engines:
-            from thinktwice.engines.local import LocalEngine
-
-            engine = LocalEngine.load(
+        """Load a model, and let go of the one before."""
+        if self._loaded is None or self._loaded[0] != model:
+            self._loaded = None
+            chosen = self.recipe.model
+            engine = load_engine(
                 model,
-                dtype=self.recipe.model.dtype,
-                device=self.recipe.model.device,
+                dtype=chosen.dtype,
+                device=chosen.device,
                 batch_size=self.recipe.decode.batch_size,
+                attention=chosen.attention,
             )
-            self._engines[model] = (engine, Render(cast(Any, engine.tokenizer), self.recipe.model.template))
-        return self._engines[model]  # type: ignore[no-any-return]
+            self._loaded = model, engine, Render(cast(Any, engine.tokenizer), chosen.template)
+        return self._loaded[1:]
+
+    def render(self, model: Path) -> Render:
+        """Load a model's tokenizer alone."""
+        from thinktwice.train.vocab import load_tokenizer
+
+        return Render(cast(Any, load_tokenizer(model)), self.recipe.model.template)
 
     @staticmethod
     def _key(level: int, problem: Problem) -> str:

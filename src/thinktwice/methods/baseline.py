@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from thinktwice.decode.undo import NoUndo
 from thinktwice.engines.base import Engine
 from thinktwice.errors import ConfigError
 from thinktwice.render import Render
@@ -60,7 +61,8 @@ class Baseline:
             sampling = replace(sampling, temperature=self.temperature)
         prompts = [render.prompt(p) for p in problems for _ in range(self.samples)]
         keys = [p.key + sample for p in problems for sample in range(self.samples)]
-        done = engine.generate(prompts, sampling, keys=keys)
+        rules = [NoUndo(render.control_id(token)) for token in self.silenced]
+        done = engine.generate(prompts, sampling, rules=rules, keys=keys)
         groups = [done[i : i + self.samples] for i in range(0, len(done), self.samples)]
         return [self._trace(p, group, render) for p, group in zip(problems, groups, strict=True)]
 
@@ -78,11 +80,17 @@ class Baseline:
         likelihoods = [sum(r.logprobs) / max(1, len(r.logprobs)) for r in replies]
         if self.choose == "likeliest":
             return max(range(len(replies)), key=likelihoods.__getitem__)
-        answers = [tuple(found) if (found := numeric.stated(text) or numeric.last(text)) else None for text in texts]
+        stated = [numeric.stated(text) for text in texts]
+        found = [said or numeric.last(text) for said, text in zip(stated, texts, strict=True)]
+        answers = [tuple(numbers) if numbers else None for numbers in found]
         votes = Counter(answers)
         votes[None] = 0  # a reply without an answer has no vote
-        # Ties go to the answer with the likeliest reply, and that reply stands for it.
+        # Ties go to the answer with the likeliest reply. The likeliest reply that states an answer stands for it.
         best: dict[object, float] = defaultdict(lambda: float("-inf"))
         for answer, likelihood in zip(answers, likelihoods, strict=True):
             best[answer] = max(best[answer], likelihood)
-        return max(range(len(replies)), key=lambda i: (votes[answers[i]], best[answers[i]], likelihoods[i]))
+
+        def rank(index: int) -> tuple[int, float, bool, float]:
+            return votes[answers[index]], best[answers[index]], stated[index] is not None, likelihoods[index]
+
+        return max(range(len(replies)), key=rank)

@@ -179,7 +179,9 @@ class Backtrack:
         )
         rng = random.Random(f"{seed}/lapses")
         found = {
-            p.id: first_mistake(p, c.kept_ids, render, task.oracle, rng.choice(self.lengths))
+            p.id: first_mistake(
+                p, c.kept_ids, render, task.oracle, rng.choice(self.lengths), whole_line=self.unit == "step"
+            )
             for p, c in zip(problems, done, strict=True)
         }
         return {key: lapse for key, lapse in found.items() if lapse}

@@ -14,6 +14,7 @@ offset into the right step and the wrong ids that stand there instead.
 On-policy mistakes come from the model itself and are spliced by `first_mistake`.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,8 +121,13 @@ class Lapse:
     mistake: Mistake
 
 
-def first_mistake(problem: Problem, reply: Ids, render: Render, oracle: Oracle, length: int) -> Lapse | None:
-    """Find the first wrong step in a reply and splice it onto a right solution; None when there is none to use."""
+def first_mistake(
+    problem: Problem, reply: Ids, render: Render, oracle: Oracle, length: int, *, whole_line: bool = False
+) -> Lapse | None:
+    """Find the first wrong step in a reply and splice it onto a right solution; None when there is none to use.
+
+    `whole_line`: where no beginning of the line is provably wrong, the mistake is all of the line.
+    """
     text = render.text(reply)
     found = oracle.first_wrong(problem, text)
     if found is None:
@@ -142,6 +148,10 @@ def first_mistake(problem: Problem, reply: Ids, render: Render, oracle: Oracle, 
     wrong = reply[start : start + len(render.encode(written[index]))]
     for stop in range(mistake.offset + 1, len(wrong) + 1):
         if not oracle.is_viable(problem, before + render.text(wrong[:stop])):
-            ids = tuple(i for i in wrong[mistake.offset : stop + length - 1] if i != render.end_id)
-            return Lapse(lines, index, Mistake(mistake.offset, ids))
-    return None
+            stop += length - 1
+            break
+    else:
+        if not whole_line:
+            return None
+    ids = tuple(itertools.takewhile(lambda i: i not in (render.end_id, *render.step_ends), wrong[:stop]))
+    return Lapse(lines, index, Mistake(mistake.offset, ids[mistake.offset :])) if len(ids) > mistake.offset else None
