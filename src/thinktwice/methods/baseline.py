@@ -77,7 +77,8 @@ class Baseline:
         return replace(trace, steps=(*others, *trace.steps))
 
     def _chosen(self, texts: Sequence[str], replies: Sequence[Completion]) -> int:
-        likelihoods = [sum(r.logprobs) / max(1, len(r.logprobs)) for r in replies]
+        # A reply that failed wrote nothing, which must not pass for certainty.
+        likelihoods = [sum(r.logprobs) / len(r.logprobs) if r.logprobs else float("-inf") for r in replies]
         if self.choose == "likeliest":
             return max(range(len(replies)), key=likelihoods.__getitem__)
         stated = [numeric.stated(text) for text in texts]
