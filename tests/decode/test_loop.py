@@ -290,23 +290,22 @@ def test_banning_everything_ends_the_row_with_a_reason_and_spares_the_others(lla
 
 
 def test_a_row_whose_logits_are_not_finite_cannot_poison_its_successor(llama):
-    """Row 0 fails and its slots hold nan; the row that takes its place must not read them, masked or not."""
-    model = llama
-    clean = decode(model, [[5, 6, 7]], Sampling(max_new_tokens=8))[0]
-    weight = model.get_input_embeddings().weight
+    """The row that takes a failed one's place reads its slots, masked, beside a longer row: 0 * nan would be nan."""
+    prompts = [[1] * 20, [1, 2, 9, 3, 4], [5, 6, 7]]
+    clean = decode(llama, prompts, Sampling(max_new_tokens=8), suppress=[9])
+    weight = llama.get_input_embeddings().weight
+    assert llama.lm_head.weight is weight  # tied: id 9 has nan logits everywhere, so it is suppressed
     kept = weight[9].clone()
     with torch.no_grad():
         weight[9] = float("nan")
     try:
-        undo = model.lm_head.weight is weight
-        assert undo  # tied: id 9 has nan logits everywhere, so it is suppressed
-        rows = decode(model, [[1, 2, 9, 3], [5, 6, 7]], Sampling(max_new_tokens=8), batch_size=1, suppress=[9])
+        rows = decode(llama, prompts, Sampling(max_new_tokens=8), batch_size=2, suppress=[9])
     finally:
         with torch.no_grad():
             weight[9] = kept
-    assert rows[0].stop == "error"
-    assert "finite" in rows[0].error
-    assert rows[1].token_ids == clean.token_ids
+    assert [row.stop for row in rows] == ["budget", "error", "budget"]
+    assert "finite" in rows[1].error
+    assert [rows[i].token_ids for i in (0, 2)] == [clean[i].token_ids for i in (0, 2)]
 
 
 def test_bad_prompts_are_data(llama):
