@@ -121,7 +121,7 @@ class Resolver:
             self._fates[j] = "deleted"
             self._deleted_by[j] = index
         if undo:
-            self._doomed = [*deleted, *self._doomed, index]
+            self._doomed += [*deleted, index]
         else:
             self._kept.append(index)
         return Pushed(index, fate, tuple(deleted))
