@@ -240,6 +240,10 @@ def test_a_pinned_revision_is_what_is_used(base: Path, tmp_path: Path, monkeypat
     assert pipeline.base_directory(Model(str(base))) == str(base)
     with pytest.raises(ConfigError, match="is for hub models"):
         pipeline.base_directory(Model(str(base), revision="abc"))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="is an adapter"):
+        pipeline.base_directory(Model(str(tmp_path / "adapter")))
     revision = "0123456789abcdef0123456789abcdef01234567"
     snapshot = tmp_path / "models--owner--name/snapshots" / revision
     snapshot.mkdir(parents=True)

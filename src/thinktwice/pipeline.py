@@ -84,7 +84,7 @@ def solve_question(
     A model from a run answers as its arm did there, undo threshold included; any other with an undo token takes back
     what it takes back; the rest answer plainly. `on_event` gets every decoding event and a function that spells ids.
     """
-    place = Path(nano.resolve(model))
+    place = Path(model) if _is_adapter(Path(model)) else Path(nano.resolve(model))
     engine = load_engine(place)
     render = Render(cast(Any, engine.tokenizer), _template_of(place))
     sampling = Sampling(**(options or {}))
@@ -114,7 +114,7 @@ def load_engine(model: Path, **options: Any) -> Any:
     from thinktwice.engines.local import LocalEngine
 
     root = _run_of(model)
-    if root is not None and (model / "adapter_config.json").is_file():
+    if root is not None and _is_adapter(model):
         return LocalEngine.load(root / "stages" / "base", adapter=model, **options)
     return LocalEngine.load(model, **options)
 
@@ -123,9 +123,11 @@ def base_directory(model: Model) -> str:
     """Return where the base model lies, its revision fetched from the hub where one is pinned.
 
     Raises:
-        ConfigError: a revision of something that is not on the hub.
+        ConfigError: an adapter, or a revision of something that is not on the hub.
         ModelError: the hub does not have it, or cannot be reached.
     """
+    if _is_adapter(Path(model.path)):
+        raise ConfigError(f"model.path={model.path!r} is an adapter. Merge it first: thinktwice export.")
     place = nano.resolve(model.path)
     if model.revision is None:
         return place
@@ -142,6 +144,10 @@ def base_directory(model: Model) -> str:
             f"({(str(error).strip() or type(error).__name__).splitlines()[0]}). "
             "Check both, or get online once so that it is cached."
         ) from error
+
+
+def _is_adapter(place: Path) -> bool:
+    return (place / "adapter_config.json").is_file()
 
 
 def _run_of(model: Path) -> Path | None:

@@ -20,6 +20,7 @@ def gsm8k(
     path: str | None = None,
     *,
     dev: int = 500,
+    train: int | None = None,
     calculator_annotations: bool = False,
     config: str = "main",
     revision: str | None = None,
@@ -32,6 +33,7 @@ def gsm8k(
     Args:
         path: a directory with train.jsonl and test.jsonl, a hub id, or None for the published dataset on the hub.
         dev: how many training problems become the dev split.
+        train: how many of the others are trained on, from the first; None: all.
         calculator_annotations: keep the `<<48/2=24>>` marks in solutions; by default they are taken out.
         config: the hub configuration.
         revision: the hub revision; pin it where a result is reported.
@@ -58,8 +60,10 @@ def gsm8k(
         rows = reading.rows_of_hub(source, config, name, revision)
         return reading.collect(rows, convert, source=f"{source}:{name}", quarantine=aside).problems
 
-    train, held_out = reading.carve(split("train"), dev, "gsm8k-dev")
-    return Task("gsm8k", {"train": train, "dev": held_out, "test": split("test")}, score, EquationOracle())
+    rest, held_out = reading.carve(split("train"), dev, "gsm8k-dev")
+    if train is not None and not 0 < train <= len(rest):
+        raise DataError(f"task.train={train}, but there are {len(rest)} training problems beside {dev} for dev.")
+    return Task("gsm8k", {"train": rest[:train], "dev": held_out, "test": split("test")}, score, EquationOracle())
 
 
 def problem(row: Mapping[str, Any], *, calculator_annotations: bool = False) -> Problem:

@@ -17,17 +17,37 @@ ORACLE = arith.StepOracle()
 
 @given(seed=st.integers(), operations=st.integers(1, 12), irrelevant=st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
-def test_every_drawn_solution_is_right_and_needs_each_step(seed: int, operations: int, irrelevant: int) -> None:
+def test_every_drawn_solution_is_right_and_has_the_steps_it_needs(seed: int, operations: int, irrelevant: int) -> None:
     question, answer = arith.generate(random.Random(seed), operations, irrelevant)
-    lines = answer.splitlines()
-    assert len(lines) == operations + 1
+    world = arith.World.read(question)
     assert arith.check(question, answer) == arith.Verdict(-1, None)
-    for dropped in range(operations):  # without any one step, something later is wrong
-        rest = "\n".join(lines[:dropped] + lines[dropped + 1 :])
-        assert arith.check(question, rest).kind in ("unknown_input", "early_answer")
+    assert len(world.facts) >= operations + irrelevant + 1
+
+    needed: set[str] = set()
+    open_names = [world.query]
+    while open_names:
+        name = open_names.pop()
+        if world.facts[name].sign:
+            needed.add(name)
+            open_names += [x for x in world.facts[name].inputs if x not in needed]
+    assert len(needed) == operations  # difficulty is what the answer needs, however many lines are written
+
+    lines = answer.splitlines()
+    assert operations < len(lines) <= operations + irrelevant + 1
+    for index, line in enumerate(lines[:-1]):
+        if line.partition(":")[0] in needed:  # without a needed step, something later is wrong
+            rest = "\n".join(lines[:index] + lines[index + 1 :])
+            assert arith.check(question, rest).kind in ("unknown_input", "early_answer")
     numbers = [int(word) for word in question.replace(".", " ").split() if word.isdigit()]
     assert all(0 <= number <= arith.LARGEST for number in numbers)
-    assert len(arith.World.read(question).facts) >= operations + irrelevant + 1
+    starts = [fact.left for fact in world.facts.values() if fact.sign]
+    assert len(starts) == len(set(starts))  # a quantity starts at most one statement
+
+
+def test_the_number_of_lines_does_not_tell_that_the_answer_is_due() -> None:
+    drawn = [arith.generate(random.Random(seed), 3, 3)[1].count("\n") for seed in range(300)]
+    assert 3 in drawn
+    assert sum(count > 3 for count in drawn) > 60
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@
     Jay: Leo + Ann where Leo 10, Ann 7 = Jay 17
     #### 17
 
-Statements come in any order, some are irrelevant, and one solution line is written for each quantity that the answer
-needs. Difficulty is the number of those lines. Whether a line is right can be decided from the text alone: `check` is
+Statements come in any order and some are irrelevant. A solution computes what can be computed, one quantity a line, until
+the answer is known. Difficulty is the number of operations the answer needs. Whether a line is right can be decided from the text alone: `check` is
 the step oracle. Splits are disjoint by construction: a question belongs to the split that its own hash names.
 """
 
@@ -30,7 +30,7 @@ LARGEST = 20
 """No quantity exceeds this, so that every number is one token and the sums can be learned by heart."""
 MOST_OPERATIONS = 12
 FOLLOW = 0.75
-"""How often a step goes on from the step before it. The rest jump, which is what a writer has to plan."""
+"""How often a step goes on from the step before it, where one can."""
 
 Split = Literal["train", "dev", "test"]
 ErrorKind = Literal[
@@ -234,7 +234,7 @@ class StepOracle:
 
 
 def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str, str]:
-    """Draw one (question, answer) with the given number of solution lines and irrelevant statements."""
+    """Draw one (question, answer) whose answer needs `operations`, with `irrelevant` statements besides."""
     if not 1 <= operations <= MOST_OPERATIONS or operations + irrelevant > len(NAMES) - 3:
         raise DataError(
             f"arith has 1 to {MOST_OPERATIONS} operations and {len(NAMES)} names; got {operations} + {irrelevant}."
@@ -271,7 +271,7 @@ def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str,
     steps: list[str] = []
     for left in range(operations, 0, -1):
         # Every quantity must be needed: with as many loose ends as steps left, each step has to join two of them.
-        one = unused.pop(-1 if steps and rng.random() < FOLLOW else rng.randrange(len(unused)))
+        one = unused.pop(rng.randrange(len(unused)))
         join = len(unused) >= left or rng.random() < 0.4
         fact = relate(one, (unused if len(unused) >= left else list(values)) if join else ())
         unused = [x for x in unused if x not in fact.inputs]
@@ -279,16 +279,27 @@ def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str,
         unused.append(steps[-1])
     if len(unused) > 1 or any(not 0 <= v <= LARGEST for v in values.values()):
         return generate(rng, operations, irrelevant)  # a sum did not fit: draw again
-    lines = "".join(facts[name].line(name, values) + "\n" for name in steps)
-    answer = f"{lines}#### {values[steps[-1]]}"
+    query = steps[-1]
     for _ in range(irrelevant):
-        if rng.random() < 0.4:
-            define(Fact(str(rng.randint(1, 9))))
+        idle = sorted(leading - {query})
+        if idle and rng.random() < 0.8:
+            define(relate(rng.choice(idle), list(values) if rng.random() < 0.5 else ()))
         else:
-            define(relate(rng.choice(sorted(leading)), list(values) if rng.random() < 0.6 else ()))
+            define(Fact(str(rng.randint(1, 9))))
+    known = {name: values[name] for name, fact in facts.items() if not fact.sign}
+    lines: list[str] = []
+    last = ""
+    while query not in known:
+        # Whatever can be computed may be next, needed or not: the number of lines never tells that the answer is due.
+        ready = [n for n, f in facts.items() if n not in known and all(x in known for x in f.inputs)]
+        follows = [n for n in ready if last in facts[n].inputs]
+        last = rng.choice(follows if follows and rng.random() < FOLLOW else ready)
+        lines.append(facts[last].line(last, values) + "\n")
+        known[last] = values[last]
+    answer = f"{''.join(lines)}#### {values[query]}"
     sentences = [fact.sentence(name, noun) for name, fact in facts.items()]
     rng.shuffle(sentences)
-    return f"{' '.join(sentences)} How many {noun} does {steps[-1]} have?", answer
+    return f"{' '.join(sentences)} How many {noun} does {query} have?", answer
 
 
 def split_of(question: str) -> Split:
