@@ -5,9 +5,10 @@
     Jay: Leo + Ann where Leo 10, Ann 7 = Jay 17
     #### 17
 
-Statements come in any order and some are irrelevant. A solution computes what can be computed, one quantity a line, until
-the answer is known. Difficulty is the number of operations the answer needs. Whether a line is right can be decided from the text alone: `check` is
-the step oracle. Splits are disjoint by construction: a question belongs to the split that its own hash names.
+Statements come in any order and some are irrelevant. A solution computes what can be computed, one quantity a line,
+until the answer is known. Difficulty is the number of operations the answer needs. Whether a line is right can be
+decided from the text alone: `check` is the step oracle. Splits are disjoint by construction: a question belongs to the
+split that its own hash names.
 """
 
 import hashlib
