@@ -1,7 +1,7 @@
 """A recipe run in processes of their own, each killed at the next thing that happens. Run by test_pipeline.py.
 
-Things that happen: everything the listener is told (a training step, a chunk of answers), and the moment before and
-after every stage. A process dies at the first one that no process has died at yet; the next goes on in its directory.
+Things that happen: everything the listener is told (a training step, a chunk of answers), the moment before and after
+every stage, and the one in which a stage's first answers are decoded and not written down yet. A process dies at the first one that no process has died at yet; the next goes on in its directory.
 """
 
 import json
@@ -38,14 +38,31 @@ def attempt(recipe: Recipe, root: Path, seen: Path, die: bool) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     stage: Any = Run.stage
+    load: Any = pipeline.load_engine
+    current = ""
+
+    def loaded(*arguments: Any, **options: Any) -> Any:
+        engine = load(*arguments, **options)
+        generate = engine.generate
+
+        def watched_generate(*arguments: Any, **options: Any) -> Any:
+            done = generate(*arguments, **options)
+            happens(f"within {current}")
+            return done
+
+        engine.generate = watched_generate
+        return engine
 
     def watched(self: Run, name: str, work: Callable[[Any], None], **options: Any) -> Path:
+        nonlocal current
+        current = name
         happens(f"before {name}")
         path: Path = stage(self, name, work, **options)
         happens(f"after {name}")
         return path
 
     Run.stage = watched  # type: ignore[assignment, method-assign]
+    pipeline.load_engine = loaded
     pipeline.CHUNK = CHUNK
     pipeline.run_recipe(recipe, root, progress=lambda p: happens(f"{p.stage} {p.done:.3f}"))
 

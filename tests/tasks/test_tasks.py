@@ -44,6 +44,11 @@ def test_gsm8k_without_a_final_number_is_quarantined(tmp_path, answer):
     got = load_task("gsm8k", path=str(tmp_path), dev=10, quarantine=str(tmp_path / "bad"))
     assert len(got.splits["train"]) == 190
     assert json.loads((tmp_path / "bad/gsm8k-train.jsonl").read_text())["line"] == 201
+    fewer = load_task("gsm8k", path=str(tmp_path), dev=10, train=7)
+    assert fewer.splits["train"] == got.splits["train"][:7]
+    assert fewer.splits["dev"] == got.splits["dev"]
+    with pytest.raises(DataError, match=r"task\.train=191, but there are 190"):
+        load_task("gsm8k", path=str(tmp_path), dev=10, train=191)
     assert {p.answer for p in got.splits["dev"]} <= {f"{i}000" for i in range(1, 200)} | {"0"}
 
 
