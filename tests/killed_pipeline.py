@@ -1,7 +1,8 @@
 """A recipe run in processes of their own, each killed at the next thing that happens. Run by test_pipeline.py.
 
 Things that happen: everything the listener is told (a training step, a chunk of answers), the moment before and after
-every stage, and the one in which a stage's first answers are decoded and not written down yet. A process dies at the first one that no process has died at yet; the next goes on in its directory.
+every stage, and the one in which a stage's first answers are decoded and not written down yet. A process dies at the
+first one that no process has died at yet; the next goes on in its directory.
 """
 
 import json
