@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from thinktwice import pipeline
+from thinktwice import answer, pipeline
 from thinktwice.config import Model, Recipe, load, parse, to_dict
 from thinktwice.errors import ConfigError, DataError, ModelError, RunError
 from thinktwice.methods.backtrack import UNDO
@@ -208,7 +208,7 @@ def test_one_arm_can_be_trained_alone_and_is_then_used(recipe: Recipe, finished:
 def test_one_question_is_answered_as_the_arm_answered_it(finished: Path) -> None:
     record = records(finished, "backtrack")[0]
     events: list[str] = []
-    trace = pipeline.solve_question(
+    trace = answer.solve_question(
         record.question,
         str(finished / "stages/train-backtrack/model"),
         on_event=lambda event, spell: events.append(event.kind + spell(event.token_ids)),
@@ -237,13 +237,13 @@ def test_a_recipe_that_cannot_work_is_refused_before_anything_is_done(recipe: Re
 
 
 def test_a_pinned_revision_is_what_is_used(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pipeline.base_directory(Model(str(base))) == str(base)
+    assert answer.base_directory(Model(str(base))) == str(base)
     with pytest.raises(ConfigError, match="is for hub models"):
-        pipeline.base_directory(Model(str(base), revision="abc"))
+        answer.base_directory(Model(str(base), revision="abc"))
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter/adapter_config.json").write_text("{}")
     with pytest.raises(ConfigError, match="is an adapter"):
-        pipeline.base_directory(Model(str(tmp_path / "adapter")))
+        answer.base_directory(Model(str(tmp_path / "adapter")))
     revision = "0123456789abcdef0123456789abcdef01234567"
     snapshot = tmp_path / "models--owner--name/snapshots" / revision
     snapshot.mkdir(parents=True)
@@ -251,8 +251,8 @@ def test_a_pinned_revision_is_what_is_used(base: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="cannot be loaded from the hub"):
-        pipeline.base_directory(Model("owner/name", revision="main"))
-    assert Path(pipeline.base_directory(Model("owner/name", revision=revision))) == snapshot
+        answer.base_directory(Model("owner/name", revision="main"))
+    assert Path(answer.base_directory(Model("owner/name", revision=revision))) == snapshot
 
 
 def test_failures_are_counted_apart(recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from thinktwice import pipeline
+from thinktwice import answer, pipeline
 from thinktwice.config import Recipe, load, parse
 from thinktwice.methods.backtrack import UNDO
 from thinktwice.records import Summary
@@ -104,8 +104,8 @@ def test_the_recipe_runs_unchanged_with_adapters_on_a_chat_model(tmp_path: Path)
     moved = root.rename(tmp_path / "elsewhere")  # an adapter finds its base beside it, wherever the run lies
     adapter = moved / "stages/train-backtrack/model"
     assert (adapter / "adapter_config.json").exists()
-    engine = pipeline.load_engine(adapter)
-    expected, base = load_adapter(adapter, moved / "stages/base"), pipeline.load_engine(moved / "stages/base")
+    engine = answer.load_engine(adapter)
+    expected, base = load_adapter(adapter, moved / "stages/base"), answer.load_engine(moved / "stages/base")
     ids = torch.tensor([[5, 300, 17, 44, 260, 8]])
     with torch.no_grad():
         found, wanted, untrained = (m(ids).logits for m in (engine.model, expected, base.model))
@@ -114,9 +114,7 @@ def test_the_recipe_runs_unchanged_with_adapters_on_a_chat_model(tmp_path: Path)
     assert (found[..., undo] - untrained[..., undo]).abs().min() > 1e-6  # the undo token's own row has moved
     assert (found - untrained).abs().max() > 1e-4
     record = Run.load(moved).traces("backtrack").done
-    trace = pipeline.solve_question(
-        next(iter(record.values()))["question"], str(adapter), options={"max_new_tokens": 16}
-    )
+    trace = answer.solve_question(next(iter(record.values()))["question"], str(adapter), options={"max_new_tokens": 16})
     first = next(iter(record.values()))["trace"]
     assert [list(step.token_ids) for step in trace.steps] == [step["token_ids"] for step in first["steps"]]
 

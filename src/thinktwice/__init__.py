@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from thinktwice.answer import solve_question
     from thinktwice.config import Recipe, load
     from thinktwice.engines.base import Engine
     from thinktwice.engines.local import LocalEngine
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from thinktwice.errors import ConfigError, DataError, ModelError, RunError, ThinkTwiceError, TrainError
     from thinktwice.methods.backtrack import Backtrack
     from thinktwice.methods.baseline import Baseline
-    from thinktwice.pipeline import run_recipe, solve_question
+    from thinktwice.pipeline import run_recipe
     from thinktwice.render import Render
     from thinktwice.run import Run
     from thinktwice.tasks import load_task
@@ -50,7 +51,8 @@ _HOMES = {
     "errors": ("ConfigError", "DataError", "ModelError", "RunError", "ThinkTwiceError", "TrainError"),
     "methods.backtrack": ("Backtrack",),
     "methods.baseline": ("Baseline",),
-    "pipeline": ("run_recipe", "solve_question"),
+    "answer": ("solve_question",),
+    "pipeline": ("run_recipe",),
     "render": ("Render",),
     "run": ("Run",),
     "tasks": ("load_task",),

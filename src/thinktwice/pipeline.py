@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from thinktwice import nano
-from thinktwice.config import Model, Recipe, Spec, merge, parse, to_dict
-from thinktwice.errors import ConfigError, DataError, ModelError, RunError
-from thinktwice.methods import Calibrated, Method, Retracting, Solver, build_method
-from thinktwice.methods.backtrack import UNDO
+from thinktwice.answer import base_directory, load_engine
+from thinktwice.config import Recipe, merge, parse, to_dict
+from thinktwice.errors import ConfigError, DataError, RunError
+from thinktwice.methods import Calibrated, Method, Retracting, build_method
 from thinktwice.methods.baseline import Baseline
 from thinktwice.records import Cell, Comparison, Retraction, Summary, Threshold, ThresholdPoint, TraceRecord
 from thinktwice.render import Render
@@ -72,112 +71,6 @@ def train_arm(recipe: Recipe, root: Path, arm: str, *, progress: Listener | None
         return bench.weights(run, arm)
 
 
-def solve_question(
-    question: str,
-    model: str,
-    *,
-    on_event: Callable[[Any, Callable[[Sequence[int]], str]], None] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> Trace:
-    """Answer one question with a saved model, by the method it was trained for, and watch it being written.
-
-    A model from a run answers as its arm did there, undo threshold included; any other with an undo token takes back
-    what it takes back; the rest answer plainly. `on_event` gets every decoding event and a function that spells ids.
-    """
-    place = Path(model) if _is_adapter(Path(model)) else Path(nano.resolve(model))
-    engine = load_engine(place)
-    render = Render(cast(Any, engine.tokenizer), _template_of(place))
-    sampling = Sampling(**(options or {}))
-    watched: Any = engine if on_event is None else Watched(engine, lambda event: on_event(event, render.text))
-    return _method_of(place, render).solve([Problem("question", question, "")], watched, render, sampling)[0]
-
-
-@dataclass(frozen=True)
-class Watched:
-    """An engine that tells a listener everything it writes."""
-
-    engine: Any
-    listen: Callable[[Any], None]
-
-    @property
-    def name(self) -> str:
-        """The engine's."""
-        return str(self.engine.name)
-
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, **options: Any) -> Any:
-        """Generate, listening."""
-        return self.engine.generate(prompts, sampling, listener=self.listen, **options)
-
-
-def load_engine(model: Path, **options: Any) -> Any:
-    """Load a model; an adapter that a run trained goes on that run's base, wherever the run lies now."""
-    from thinktwice.engines.local import LocalEngine
-
-    root = _run_of(model)
-    if root is not None and _is_adapter(model):
-        return LocalEngine.load(root / "stages" / "base", adapter=model, **options)
-    return LocalEngine.load(model, **options)
-
-
-def base_directory(model: Model) -> str:
-    """Return where the base model lies, its revision fetched from the hub where one is pinned.
-
-    Raises:
-        ConfigError: an adapter, or a revision of something that is not on the hub.
-        ModelError: the hub does not have it, or cannot be reached.
-    """
-    if _is_adapter(Path(model.path)):
-        raise ConfigError(f"model.path={model.path!r} is an adapter. Merge it first: thinktwice export.")
-    place = nano.resolve(model.path)
-    if model.revision is None:
-        return place
-    if Path(place).is_dir():
-        raise ConfigError(f"model.revision={model.revision!r} is for hub models, but model.path is {model.path!r}.")
-    from huggingface_hub import snapshot_download
-
-    files = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    try:
-        return snapshot_download(place, revision=model.revision, allow_patterns=files)
-    except Exception as error:  # whatever the hub, the network or a cache does, the fix is the same
-        raise ModelError(
-            f"{place!r} at revision {model.revision!r} cannot be loaded from the hub "
-            f"({(str(error).strip() or type(error).__name__).splitlines()[0]}). "
-            "Check both, or get online once so that it is cached."
-        ) from error
-
-
-def _is_adapter(place: Path) -> bool:
-    return (place / "adapter_config.json").is_file()
-
-
-def _run_of(model: Path) -> Path | None:
-    """Return the run directory that a trained model lies in (RUN/stages/train-ARM/model)."""
-    place = model.resolve()
-    return place.parents[2] if place.name == "model" and place.parents[1].name == "stages" else None
-
-
-def _template_of(model: Path) -> str | None:
-    root = _run_of(model)
-    return parse(Recipe, Run.load(root).config, str(root)).model.template if root else None
-
-
-def _method_of(model: Path, render: Render) -> Solver:
-    root = _run_of(model)
-    if root is None:
-        return build_method("backtrack" if UNDO.token in render.tokenizer.get_vocab() else "baseline", {})
-    arm = model.resolve().parent.name.removeprefix("train-")
-    spec = arm_spec(parse(Recipe, Run.load(root).config, str(root)), arm)
-    chosen = root / "stages" / f"calibrate-{arm}" / "method.json"
-    return build_method(spec.name, read_json(chosen) if chosen.exists() else spec.options)
-
-
-def arm_spec(recipe: Recipe, name: str) -> Spec:
-    """Return an arm's method: the recipe's with the arm's changes, or another one altogether."""
-    changes = {k: v for k, v in recipe.arms[name].method.items() if k != "name"}
-    kind = str(recipe.arms[name].method.get("name", recipe.method.name))
-    return Spec(kind, merge(recipe.method.options, changes) if kind == recipe.method.name else changes)
-
-
 class Bench:
     """One recipe's task, methods and models, loaded once and shared by its arms."""
 
@@ -190,7 +83,7 @@ class Bench:
         self.settings = parse(Training, merge({"seed": recipe.seed}, recipe.train), "train")
         self.methods: dict[str, Method] = {}
         for name in recipe.arms:
-            spec = arm_spec(recipe, name)
+            spec = recipe.method_of(name)
             self.methods[name] = build_method(spec.name, spec.options)
         for name, method in self.methods.items():
             if isinstance(method, Baseline):  # a plain arm stands on a base that has the other arms' tokens

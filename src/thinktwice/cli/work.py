@@ -93,11 +93,11 @@ def solve(
         raise ConfigError('there is no question; write it in quotes: thinktwice solve "..."')
     chosen = model_directory(model, runs)
     with live_transcript() as on_event:
-        from thinktwice import pipeline
+        from thinktwice.answer import solve_question
 
         quiet_loading()
         options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        trace = pipeline.solve_question(text, chosen, on_event=on_event, options=options)
+        trace = solve_question(text, chosen, on_event=on_event, options=options)
     if trace.error:
         raise RunError(f"the model could not answer: {trace.error}")
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from thinktwice.config.source import merge
 from thinktwice.config.strict import REST
 from thinktwice.errors import ConfigError, nearest
 
@@ -131,6 +132,12 @@ class Recipe:
     headline: Headline | None = None
     seed: int = 0
     """Seeds data, initialisation of new rows, order of batches and sampling."""
+
+    def method_of(self, arm: str) -> Spec:
+        """Return an arm's method: the recipe's with the arm's changes, or another one altogether."""
+        changes = {key: value for key, value in self.arms[arm].method.items() if key != "name"}
+        name = str(self.arms[arm].method.get("name", self.method.name))
+        return Spec(name, merge(self.method.options, changes) if name == self.method.name else changes)
 
     def __post_init__(self) -> None:
         """Refuse a recipe that contradicts itself."""
