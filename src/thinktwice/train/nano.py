@@ -44,7 +44,7 @@ FAST = Training(
     schedule="constant",
     warmup_steps=100,
     tokens_per_step=6000,
-    steps=2200,
+    steps=1400,
     log_every=50,
     save_every=500,
 )
@@ -61,7 +61,7 @@ class Pretraining:
     feed_forward: int = 192
     operations: tuple[int, int] = (1, 4)
     """Difficulty of the training problems; the headline is two operations beyond."""
-    irrelevant: tuple[int, int] = (0, 4)
+    irrelevant: tuple[int, int] = (0, 2)
     phases: tuple[Training, ...] = (FAST, SETTLED)
     """Each at a constant learning rate, each going on from the one before; the last one ends in the stable model."""
     anneal_steps: int = 400

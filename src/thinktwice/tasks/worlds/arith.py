@@ -30,6 +30,8 @@ NOUNS = ("apples", "books", "coins", "eggs", "pens", "shells")
 LARGEST = 20
 """No quantity exceeds this, so that every number is one token and the sums can be learned by heart."""
 MOST_OPERATIONS = 12
+COMMON = 12
+"""Problems of up to this many quantities use the first names only; longer ones need the others too."""
 FOLLOW = 0.75
 """How often a step goes on from the step before it, where one can."""
 
@@ -240,7 +242,9 @@ def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str,
         raise DataError(
             f"arith has 1 to {MOST_OPERATIONS} operations and {len(NAMES)} names; got {operations} + {irrelevant}."
         )
-    names = rng.sample(NAMES, len(NAMES))
+    # Few names, each met often: a quantity more than `operations` + 3 given ones + `irrelevant` never occurs.
+    most = operations + min(3, operations + 1) + irrelevant
+    names = rng.sample(NAMES[: max(COMMON, most)], max(COMMON, most))
     noun = rng.choice(NOUNS)
     facts: dict[str, Fact] = {}
     values: dict[str, int] = {}
@@ -283,7 +287,7 @@ def generate(rng: random.Random, operations: int, irrelevant: int) -> tuple[str,
     query = steps[-1]
     for _ in range(irrelevant):
         idle = sorted(leading - {query})
-        if idle and rng.random() < 0.8:
+        if idle and rng.random() < 0.9:
             define(relate(rng.choice(idle), list(values) if rng.random() < 0.5 else ()))
         else:
             define(Fact(str(rng.randint(1, 9))))
