@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
     def added_tokens_decoder(self) -> dict[int, Any]: ...  # noqa: D102
     def get_vocab(self) -> dict[str, int]: ...  # noqa: D102
     def convert_tokens_to_ids(self, tokens: str) -> int | None: ...  # noqa: D102
-    def __call__(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> Any: ...  # noqa: D102
+    def __call__(self, text: str | list[str], *, add_special_tokens: bool, split_special_tokens: bool) -> Any: ...  # noqa: D102
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...  # noqa: D102
     def apply_chat_template(self, messages: Any, **options: Any) -> Any: ...  # noqa: D102
     def __len__(self) -> int: ...
@@ -123,7 +123,8 @@ class Render:
     def steps(self, solution: str) -> tuple[tuple[int, ...], ...]:
         """Encode a solution line by line, so that a step is whole tokens; the last ends with the end token."""
         lines = solution.splitlines(keepends=True)
-        encoded = [self.encode(line) for line in lines]
+        options = {"add_special_tokens": False, "split_special_tokens": True}
+        encoded = [tuple(ids) for ids in self.tokenizer(lines, **options)["input_ids"]] if lines else []
         if not encoded:
             raise ConfigError("a solution must have at least one line")
         return (*encoded[:-1], (*encoded[-1], self.end_id))

@@ -39,7 +39,7 @@ def test_a_mistake_differs_where_it_begins_and_never_ends_the_reply(
         lines = (problem.solution or "").splitlines(keepends=True)
         for index, right in enumerate(steps[:-1]):
             oracle = task.oracle if with_oracle else None
-            place = Place(problem, render.prompt(problem), steps, lines, index, render, oracle)
+            place = Place(problem, steps, lines, index, render, oracle)
             found = SOURCES[source](place, random.Random(index), 3)
             if found is None:
                 continue

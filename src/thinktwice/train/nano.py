@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from thinktwice.train.metrics import StepReport
 
 PAD, END = "<pad>", "<eos>"
-_DIGITS = range(1, 10)
-WORDS = (
-    *(f"{name}{after}" for name in arith.NAMES for after in ("", ": ", " has", " has as many as ")),
-    *(f"{operator} {right}" for operator in (" plus", " minus", " +", " -") for right in (*arith.NAMES, *_DIGITS)),
-    *(f" {number}" for number in range(31)),
+PLAIN_WORDS = (
     *(f" {noun}" for noun in arith.NOUNS),
     *(" where ", ", ", " = ", "\n", ". ", ". How many", " does ", " have?", "####"),
+)
+WORDS = (
+    *(f"{name}{after}" for name in arith.NAMES for after in ("", ": ", " has", " has as many as ")),
+    *(f"{operator} {right}" for operator in (" plus", " minus", " +", " -") for right in (*arith.NAMES, *range(1, 10))),
+    *(f" {number}" for number in range(31)),
+    *PLAIN_WORDS,
 )
 _PADDED = 512
 """Rows of the embedding: a multiple of 32 that leaves room for control tokens."""
@@ -86,11 +88,17 @@ def tokenizer() -> "PreTrainedTokenizerFast":
     pieces += [spelled for word in WORDS if len(spelled := "".join(alphabet[b] for b in word.encode())) > 1]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    # The longest word first; what is no word goes character by character, or "<eos>" as plain text would be found in
-    # the vocabulary.
-    words = sorted(WORDS, key=len, reverse=True)
-    whole = [re.escape(word) + (r"(?!\d)" if word[-1].isdigit() else "") for word in words]
-    pattern = "|".join([*whole, r"[\s\S]"])
+    # One alternative for each kind of phrase, longest first; what is none goes character by character, or "<eos>" as
+    # plain text would be found in the vocabulary.
+    name = f"(?:{'|'.join(arith.NAMES)})"
+    kinds = [
+        rf"{name}(?:: | has as many as | has)?",
+        rf" (?:plus|minus|\+|-) (?:{name}|[1-9](?!\d))",
+        r" (?:[12]?\d|30)(?!\d)",
+        *(re.escape(word) for word in sorted(PLAIN_WORDS, key=len, reverse=True)),
+        r"[\s\S]",
+    ]
+    pattern = "|".join(kinds)
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), "isolated"),

@@ -145,11 +145,10 @@ class Backtrack:
     def _trace(self, problem: Problem, lapse: Lapse | None, render: Render, task: Task, rng: random.Random) -> Trace:
         lines = lapse.lines if lapse else tuple((problem.solution or "").splitlines(keepends=True))
         steps = render.steps("".join(lines))
-        prompt = render.prompt(problem)
         mistakes: list[tuple[int, tuple[int, ...]]] = []
         start = 0
         for index, step in enumerate(steps):
-            place = Place(problem, prompt, steps, lines, index, render, task.oracle)
+            place = Place(problem, steps, lines, index, render, task.oracle)
             here = [lapse.mistake] if lapse and index == lapse.index else []
             while len(here) < self.repeats and rng.random() < self.rate:
                 source = rng.choice(self.errors)

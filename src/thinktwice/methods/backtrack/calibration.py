@@ -58,9 +58,7 @@ def detection(
         prompt, steps = render.prompt(problem), render.steps(problem.solution)
         lines = problem.solution.splitlines(keepends=True)
         index = rng.randrange(len(steps))
-        mistake = source(
-            Place(problem, prompt, steps, lines, index, render, task.oracle), rng, rng.choice(method.lengths)
-        )
+        mistake = source(Place(problem, steps, lines, index, render, task.oracle), rng, rng.choice(method.lengths))
         before = (*prompt, *(i for step in steps[:index] for i in step))
         if mistake:
             wrong.append((*before, *steps[index][: mistake.offset], *mistake.token_ids))

@@ -32,7 +32,6 @@ class Place:
     """The beginning of step `index` in a right solution."""
 
     problem: Problem
-    prompt: Ids
     steps: Sequence[Ids]
     lines: Sequence[str]
     index: int
@@ -68,7 +67,9 @@ def plausible(place: Place, rng: random.Random, length: int) -> Mistake | None:
 def _swap(place: Place, rng: random.Random, length: int, alike: Callable[[str], bool]) -> Mistake | None:
     """Replace one token by another of the same problem that is `alike`; go on with the right step after it."""
     render, right = place.render, place.steps[place.index]
-    pool = sorted({i for i in (*place.prompt, *(i for s in place.steps for i in s)) if alike(render.text((i,)))})
+    pool = sorted(
+        {i for i in (*render.prompt(place.problem), *(i for s in place.steps for i in s)) if alike(render.text((i,)))}
+    )
     offsets = [k for k, i in enumerate(right) if alike(render.text((i,)))]
     if not offsets or len(pool) < 2:
         return None
