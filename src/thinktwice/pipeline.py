@@ -264,7 +264,7 @@ class Bench:
             headline=headline,
             retraction=self._retraction(run, records),
             threshold=self._threshold(run),
-            failures=failures(records),
+            failures={"quarantined lines": self.task.quarantined, **failures(records)},
             seconds=run.seconds(),
         )
 

@@ -134,6 +134,8 @@ class Task:
     """Judges a reply's text against the problem."""
     oracle: Oracle | None = None
     """The step oracle, where the task has one."""
+    quarantined: int = 0
+    """Rows of the source that could not be read; counted in a run's summary."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,3 +146,16 @@ def test_an_unreachable_hub_names_the_fix(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"no local directory, .*Give local files with path="):
         list(reading.rows_of_hub("nobody/nothing-here", None, "test"))
+
+
+def test_a_task_says_how_many_rows_it_could_not_read(tmp_path):
+    from thinktwice.tasks import load_task
+
+    rows = [
+        json.dumps({"question": f"What is {n} + 1?", "answer": f"{n} + 1 = {n + 1}\n#### {n + 1}"}) for n in range(300)
+    ]
+    (tmp_path / "train.jsonl").write_text("\n".join([*rows[:150], "not json", *rows[150:200]]) + "\n")
+    (tmp_path / "test.jsonl").write_text("\n".join(rows[200:]) + "\n")
+    task = load_task("gsm8k", path=str(tmp_path), dev=20)
+    assert task.quarantined == 1
+    assert len(task.splits["train"]) == 180

@@ -1,7 +1,7 @@
 """GSM8K: grade-school word problems with worked solutions (Cobbe et al. 2021, openai/gsm8k, MIT)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,22 +48,25 @@ def gsm8k(
     """
     convert = partial(problem, calculator_annotations=calculator_annotations)
 
-    def split(name: str) -> Sequence[Problem]:
+    def split(name: str) -> reading.Reading:
         aside = Path(quarantine) / f"gsm8k-{name}.jsonl" if quarantine else None
         if path is not None and Path(path).is_dir():
-            return reading.read(Path(path) / f"{name}.jsonl", convert, quarantine=aside).problems
+            return reading.read(Path(path) / f"{name}.jsonl", convert, quarantine=aside)
         if path is not None and (Path(path).exists() or path.count("/") != 1 or path.startswith((".", "/", "~"))):
             raise DataError(
                 f"no directory {path!r}. Give one with train.jsonl and test.jsonl, or a hub id like {HUB!r}."
             )
         source = path or HUB
         rows = reading.rows_of_hub(source, config, name, revision)
-        return reading.collect(rows, convert, source=f"{source}:{name}", quarantine=aside).problems
+        return reading.collect(rows, convert, source=f"{source}:{name}", quarantine=aside)
 
-    rest, held_out = reading.carve(split("train"), dev, "gsm8k-dev")
+    trained, tested = split("train"), split("test")
+    rest, held_out = reading.carve(trained.problems, dev, "gsm8k-dev")
     if train is not None and not 0 < train <= len(rest):
         raise DataError(f"task.train={train}, but there are {len(rest)} training problems beside {dev} for dev.")
-    return Task("gsm8k", {"train": rest[:train], "dev": held_out, "test": split("test")}, score, EquationOracle())
+    splits = {"train": rest[:train], "dev": held_out, "test": tested.problems}
+    bad = len(trained.quarantined) + len(tested.quarantined)
+    return Task("gsm8k", splits, score, EquationOracle(), quarantined=bad)
 
 
 def problem(row: Mapping[str, Any], *, calculator_annotations: bool = False) -> Problem:

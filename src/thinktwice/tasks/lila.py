@@ -88,23 +88,28 @@ def lila(
 
     splits: dict[str, Sequence[Problem]] = {}
     if path is not None and not Path(path).is_dir():
-        rest: Sequence[Problem] = reading.read(path, convert, quarantine=aside("test")).problems
-        rest, splits["dev"] = reading.carve(rest, dev, f"{subset}-dev")
+        whole = reading.read(path, convert, quarantine=aside("test"))
+        rest, splits["dev"] = reading.carve(whole.problems, dev, f"{subset}-dev")
         splits["test"], splits["train"] = reading.carve(rest, train, f"{subset}-train")
-        return Task(subset, splits, score)
+        return Task(subset, splits, score, quarantined=len(whole.quarantined))
     if train or dev:
         raise ConfigError(f"{subset}: train= and dev= split a single file; {path or HUB} has its own splits.")
+    bad = 0
     for name, patterns in _FILES.items():
         if path is None:
             rows = reading.rows_of_hub(HUB, SUBSETS[subset], _HUB_SPLITS[name], revision)
-            splits[name] = reading.collect(rows, convert, source=f"{HUB}:{name}", quarantine=aside(name)).problems
+            found = reading.collect(rows, convert, source=f"{HUB}:{name}", quarantine=aside(name))
+            splits[name], bad = found.problems, bad + len(found.quarantined)
             continue
         files = sorted(file for pattern in patterns for file in Path(path).glob(pattern) if ".json" in file.name)
         if len(files) > 1 or (name == "test" and not files):
-            found = ", ".join(file.name for file in files) or "none"
-            raise DataError(f"{path} should hold one {name} file, has {found}. Give the path of a file.")
-        splits[name] = reading.read(files[0], convert, quarantine=aside(name)).problems if files else ()
-    return Task(subset, splits, score)
+            names = ", ".join(file.name for file in files) or "none"
+            raise DataError(f"{path} should hold one {name} file, has {names}. Give the path of a file.")
+        splits[name] = ()
+        if files:
+            found = reading.read(files[0], convert, quarantine=aside(name))
+            splits[name], bad = found.problems, bad + len(found.quarantined)
+    return Task(subset, splits, score, quarantined=bad)
 
 
 def problem(row: Mapping[str, Any], *, subset: str) -> Problem:

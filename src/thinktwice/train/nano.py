@@ -66,7 +66,7 @@ class Pretraining:
     irrelevant: tuple[int, int] = (0, 2)
     phases: tuple[Training, ...] = (FAST, SETTLED)
     """Each at a constant learning rate, each going on from the one before; the last one ends in the stable model."""
-    anneal_steps: int = 400
+    anneal_steps: int = 300
     """Steps of linear decay to zero that make the annealed model; 0 skips it."""
     seed: int = 0
 
