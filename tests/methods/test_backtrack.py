@@ -65,7 +65,8 @@ def test_every_collected_trace_resolves_to_the_right_solution(
     traces = method.collect(problems, None, render, task, seed=0)
     undone = 0
     for problem, trace in zip(problems, traces, strict=True):
-        raw = trace.steps[0].token_ids
+        raw = tuple(i for step in trace.steps for i in step.token_ids)
+        assert trace.reply == (problem.solution or "")
         undone += raw.count(undo)
         found = resolve(raw, undo, unit=unit, step_ends=render.step_ends)
         assert found.kept_ids == render.solution(problem.solution or "")

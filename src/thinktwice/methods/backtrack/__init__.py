@@ -19,7 +19,7 @@ from thinktwice.methods.backtrack.metrics import measure
 from thinktwice.records import Retraction
 from thinktwice.render import Render
 from thinktwice.resolve import example, inject, settle
-from thinktwice.types import ControlToken, Example, Problem, Sampling, Step, Task, Trace
+from thinktwice.types import Completion, ControlToken, Example, Fate, Problem, Sampling, Task, Trace
 
 UNDO = ControlToken(
     "<undo>",
@@ -161,7 +161,10 @@ class Backtrack:
         clean = tuple(i for step in steps for i in step)
         undo = render.control_id(UNDO.token)
         raw = inject(clean, mistakes, undo, unit=self.unit, step_ends=render.step_ends)
-        return Trace(problem.id, (Step("text", render.text(raw), raw, sampled=False),))
+        fates: tuple[Fate, ...] = ("kept",) * len(raw)
+        written = Completion(raw, fates, (0.0,) * len(raw), "done")
+        trace = render.trace(problem.id, written, undo_id=undo, unit=self.unit)
+        return replace(trace, steps=tuple(replace(step, sampled=False) for step in trace.steps))
 
     def _lapses(
         self, problems: Sequence[Problem], engine: Engine | None, render: Render, task: Task, seed: int

@@ -335,7 +335,16 @@ def task(
     per_level: int = 500,
     seed: int = 0,
 ) -> Task:
-    """Build the task: `train` problems of `operations`; dev and test with `per_level` problems at each of `levels`."""
+    """Make endless word problems over a graph of named quantities, with a step oracle; nothing is downloaded.
+
+    Args:
+        operations: difficulty of the training problems, from and to.
+        irrelevant: statements the answer does not need, from and to.
+        levels: difficulties of dev and test.
+        train: how many training problems.
+        per_level: how many dev and how many test problems at each level.
+        seed: other seeds, other problems.
+    """
 
     def at_levels(split: Split) -> list[Problem]:
         return [p for n in levels for p in take(problems(split, seed, (n, n), irrelevant), per_level)]
