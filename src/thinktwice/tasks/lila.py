@@ -65,7 +65,7 @@ def lila(
     revision: str | None = None,
     quarantine: str | None = None,
 ) -> Task:
-    """Load one subset of Lila's math problems. Law: a file without splits is test, but for what `train` and `dev` carve.
+    """Load a subset of Lila's math problems. Law: a file without splits is test, but for what `train` and `dev` carve.
 
     Args:
         subset: svamp, addsub, singleop, multiarith, asdiv, singleeq or simuleq.

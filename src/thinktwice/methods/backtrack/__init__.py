@@ -161,8 +161,8 @@ class Backtrack:
         clean = tuple(i for step in steps for i in step)
         undo = render.control_id(UNDO.token)
         raw = inject(clean, mistakes, undo, unit=self.unit, step_ends=render.step_ends)
-        fates: tuple[Fate, ...] = ("kept",) * len(raw)
-        written = Completion(raw, fates, (0.0,) * len(raw), "done")
+        kept: Fate = "kept"
+        written = Completion(raw, (kept,) * len(raw), (0.0,) * len(raw), "done")
         trace = render.trace(problem.id, written, undo_id=undo, unit=self.unit)
         return replace(trace, steps=tuple(replace(step, sampled=False) for step in trace.steps))
 
