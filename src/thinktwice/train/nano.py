@@ -68,7 +68,8 @@ class Pretraining:
     """Each at a constant learning rate, each going on from the one before; the last one ends in the stable model."""
     anneal_steps: int = 300
     """Steps of linear decay to zero that make the annealed model; 0 skips it."""
-    seed: int = 0
+    seed: int = 2
+    """Of the shipped base: of three the one with the median gain (docs/results/nano.md)."""
 
 
 def _byte_alphabet() -> dict[int, str]:
