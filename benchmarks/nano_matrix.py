@@ -83,7 +83,9 @@ def table(runs: Path, cells: list[tuple[Path, int]], recipe: Recipe) -> str:
         lines.append(f"| {a} − {b} | " + " | ".join(shown) + " |")
     lines += [
         "",
-        "| base, seed | " + " | ".join(recipe.arms) + f" | at level {head.level}",
+        f"At level {head.level}:",
+        "",
+        "| base, seed | " + " | ".join(recipe.arms) + " |",
         "|---|" + "---|" * len(recipe.arms),
     ]
     for (base, seed), summary in summaries.items():
