@@ -50,23 +50,30 @@ def trace_pieces(trace: Trace) -> list[Piece]:
     return pieces
 
 
-def example_marks(example: Example) -> list[Mark]:
-    """Return the mark of each token of an example.
+def learned_tokens(example: Example) -> list[bool]:
+    """Say of each token whether it is learned.
 
-    A token is learned when the token it was written after (the last one it sees, itself excepted) predicts it with a
-    weight. A token that later ones no longer see is retracted, whether or not it was learned.
+    It is, when the token it was written after (the last one it sees, itself excepted) predicts it with a weight.
     """
-    length = len(example.token_ids)
-    dead_from = example.dead_from or (length,) * length
-    marks: list[Mark] = []
+    dead_from = example.dead_from or (len(example.token_ids),) * len(example.token_ids)
+    learned: list[bool] = []
     alive: list[int] = []
     for place, token_id in enumerate(example.token_ids):
         while alive and dead_from[alive[-1]] <= place:
             alive.pop()
-        learned = bool(alive) and example.weights[alive[-1]] > 0 and example.targets[alive[-1]] == token_id
+        learned.append(bool(alive) and example.weights[alive[-1]] > 0 and example.targets[alive[-1]] == token_id)
         alive.append(place)
-        marks.append("retracted" if dead_from[place] < length else "learned" if learned else "seen")
-    return marks
+    return learned
+
+
+def example_marks(example: Example) -> list[Mark]:
+    """Return the mark of each token; one that later ones no longer see is retracted, whether or not it was learned."""
+    length = len(example.token_ids)
+    dead_from = example.dead_from or (length,) * length
+    return [
+        "retracted" if dead < length else "learned" if learned else "seen"
+        for dead, learned in zip(dead_from, learned_tokens(example), strict=True)
+    ]
 
 
 def example_pieces(example: Example, decode: Decode) -> list[Piece]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from thinktwice.errors import DataError, TrainError
+from thinktwice.show import example_marks, learned_tokens
 from thinktwice.train.batch import check_example
 from thinktwice.train.settings import Training
 from thinktwice.types import Example
@@ -172,25 +173,12 @@ def audit(
 
 
 def colour(example: Example) -> tuple[Span, ...]:
-    """Return the example as coloured spans.
-
-    A token is learned when the token it was written after (the last one it sees, itself excepted) predicts it.
-    """
-    length = len(example.token_ids)
-    dead_from = example.dead_from or (length,) * length
-    marks: list[tuple[Colour, bool]] = []
-    alive: list[int] = []
-    for j, token_id in enumerate(example.token_ids):
-        while alive and dead_from[alive[-1]] <= j:
-            alive.pop()
-        source = alive[-1] if alive else None
-        learned = source is not None and example.weights[source] > 0 and example.targets[source] == token_id
-        alive.append(j)
-        marks.append(("retracted" if dead_from[j] < length else "learned" if learned else "seen", learned))
+    """Return the example as coloured spans, as `show.example_marks` colours it."""
     spans, start = [], 0
+    marks = zip(example_marks(example), learned_tokens(example), strict=True)
     for (name, learned), group in groupby(marks):
         size = len(list(group))
-        spans.append(Span(name, example.token_ids[start : start + size], learned))
+        spans.append(Span(cast(Colour, name), example.token_ids[start : start + size], learned))
         start += size
     return tuple(spans)
 
