@@ -132,7 +132,9 @@ def test_a_mistyped_command_or_option_is_named(call: Call, words: list[str], nea
 def test_ctrl_c_ends_with_130_and_one_sentence() -> None:
     """A real process and a real signal; it waits for a question that never comes."""
     script = (
-        "import sys, time; from thinktwice.cli import main\n"
+        # A background job starts with Ctrl-C ignored, and its children too; a terminal's does not.
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from thinktwice.cli import main\n"
         "class Waiting:\n"
         "    def read(self): print('waiting', flush=True); time.sleep(60)\n"
         "sys.stdin = Waiting(); sys.argv = ['thinktwice', 'solve', '-']; main()"
