@@ -52,10 +52,10 @@ def prompts_of(model: PreTrainedModel, model_path: str | None) -> list[list[int]
     from transformers import AutoTokenizer
 
     from thinktwice.render import Render
-    from thinktwice.tasks.worlds.arith import problems
+    from thinktwice.tasks.worlds.arith import problems, take
 
     render = Render(AutoTokenizer.from_pretrained(model_path))
-    found = [p for level in (2, 4, 6, 8) for p in problems("dev", PROBLEMS // 4, level)]
+    found = [p for level in (2, 4, 6, 8) for p in take(problems("dev", 0, (level, level)), PROBLEMS // 4)]
     return [list(render.prompt(p)) for p in draw.sample(found, len(found))]
 
 
