@@ -22,7 +22,7 @@ from thinktwice.render import Render
 from thinktwice.run import Run, Stage, read_json, write_json
 from thinktwice.scoring import stats
 from thinktwice.tasks import check_disjoint, load_task
-from thinktwice.types import ControlToken, Example, Problem, Sampling, Score, Task, Trace
+from thinktwice.types import ControlToken, Example, Oracle, Problem, Sampling, Score, Task, Trace
 
 CHUNK = 128
 """Problems solved between two writes to the traces: what a kill can cost."""
@@ -204,10 +204,7 @@ class Bench:
                 started = time.monotonic()
                 chunk = left[start : start + CHUNK]
                 traces = method.solve([p for _, p in chunk], engine, render, self.sampling)
-                records = [
-                    TraceRecord(self._key(level, p), name, level, p.prompt, p.answer, trace, self.judge(p, trace))
-                    for (level, p), trace in zip(chunk, traces, strict=True)
-                ]
+                records = [self.record(name, level, p, trace) for (level, p), trace in zip(chunk, traces, strict=True)]
                 rows.append([to_dict(record) for record in records])
                 done = len(total) - len(left) + start + len(chunk)
                 rate = sum(t.sampled_tokens for t in traces) / max(1e-9, time.monotonic() - started)
@@ -216,6 +213,13 @@ class Bench:
             write_json(stage.path / "method.json", to_dict(method))
 
         run.stage(f"solve-{name}", work, inputs=inputs, after=[source], traces=[name])
+
+    def record(self, name: str, level: int, problem: Problem, trace: Trace) -> TraceRecord:
+        """Score an answer, and say what went wrong with it."""
+        score = self.judge(problem, trace)
+        failure = describe_failure(problem, trace, score, self.task.oracle)
+        key = self._key(level, problem)
+        return TraceRecord(key, name, level, problem.prompt, problem.answer, trace, score, failure)
 
     def judge(self, problem: Problem, trace: Trace) -> Score:
         """Score a trace; one that ended in an error is not scored, which is counted, not hidden."""
@@ -347,6 +351,18 @@ class Bench:
     @staticmethod
     def _key(level: int, problem: Problem) -> str:
         return f"{level}/{problem.id}"
+
+
+def describe_failure(problem: Problem, trace: Trace, score: Score, oracle: Oracle | None) -> str:
+    """Name the kind of failure: why nothing came, or the kind of the first wrong step where an oracle can tell."""
+    if score.value == 1:
+        return ""
+    if trace.stop != "done":
+        return {"length": "out of context", "budget": "out of tokens", "error": "error"}[trace.stop]
+    found = oracle.first_wrong(problem, trace.reply) if oracle is not None else None
+    if found is not None:
+        return found[1]
+    return "no answer" if score.answer is None else "wrong answer"
 
 
 def cell(records: Sequence[TraceRecord]) -> Cell:

@@ -20,6 +20,8 @@ class TraceRecord:
     """The reference answer."""
     trace: Trace
     score: Score
+    failure: str = ""
+    """What went wrong, in a few words that many answers share; empty when the answer is right."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from thinktwice.errors import ConfigError, ModelError
 from thinktwice.resolve import resolve
-from thinktwice.types import Completion, Example, Problem, Step, StepKind, Trace
+from thinktwice.types import Completion, Example, Problem, Rewind, Step, StepKind, Trace
 
 
 class Tokenizer(Protocol):
@@ -143,7 +143,7 @@ class Render:
     def trace(
         self, problem_id: str, completion: Completion, *, undo_id: int | None = None, unit: str = "token"
     ) -> Trace:
-        """Turn what an engine wrote into a trace: one step for each run of tokens that share a fate.
+        """Turn what an engine wrote into a trace: one step for each run of tokens that share a fate, up to a rewind.
 
         `undo_id` is given when the decoder kept retracted text in the context, so that the retractions are still to be
         resolved. A surviving stretch's text is cut from the decoded whole, so that characters of several tokens stay
@@ -155,14 +155,15 @@ class Render:
         if undo_id is not None:
             resolved = resolve(completion.token_ids, undo_id, unit=unit, step_ends=self.step_ends)  # type: ignore[arg-type]
             fates = ["control" if fate in ("undo", "noop") else fate for fate in resolved.fates]
+        rewinds = _by_place(completion.rewinds)
         steps: list[Step] = []
         kept: list[int] = []
         spelled = 0
         start = 0
         for index in range(1, len(fates) + 1):
-            if index < len(fates) and fates[index] == fates[start]:
+            if index < len(fates) and fates[index] == fates[start] and index not in rewinds:
                 continue
-            ids, fate = completion.token_ids[start:index], fates[start]
+            ids, logprobs, fate = completion.token_ids[start:index], completion.logprobs[start:index], fates[start]
             start = index
             survives = fate in ("kept", "inserted")
             if survives:
@@ -174,5 +175,16 @@ class Render:
             else:
                 text = self.text(ids)
             kind: StepKind = {"deleted": "error", "control": "undo"}.get(fate, "text")  # type: ignore[assignment]
-            steps.append(Step(kind, text, ids, sampled=fate != "inserted", kept=survives))
+            sampled = fate != "inserted"
+            known = tuple(round(value, 4) for value in logprobs) if sampled else ()
+            steps.append(Step(kind, text, ids, sampled, survives, known, rewinds.get(index)))
         return Trace(problem_id, tuple(steps), completion.stop)
+
+
+def _by_place(rewinds: Sequence[tuple[int, Rewind]]) -> dict[int, Rewind]:
+    """Return rewinds by the number of tokens written before them; those at one place as one."""
+    places: dict[int, Rewind] = {}
+    for at, rewind in rewinds:
+        before = places.get(at, Rewind(0)).n
+        places[at] = Rewind(before + rewind.n, rewind.ban)
+    return places

@@ -47,6 +47,19 @@ class ControlToken:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewind:
+    """Delete the last `n` visible tokens (never into the prompt) and ban token ids at the depth reached."""
+
+    n: int
+    ban: tuple[int, ...] = ()
+    """Ids that may not be drawn next at that depth while the prefix before it stands: a pure rewind under greedy
+    decoding would meet the same state and repeat the same mistake for ever."""
+    reject: bool = False
+    """Throw away the token just drawn first (it is paid for, but never entered the context). Otherwise the token just
+    drawn has entered the context and counts among the `n`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A stretch of a trace. Law: steps stand in the order they were written, retracted ones included."""
 
@@ -60,6 +73,12 @@ class Step:
     """True when the model wrote it, False when the decoder inserted it (an observation, a forced token)."""
     kept: bool = True
     """False when it was retracted, and for the control tokens that retracted it."""
+    logprobs: tuple[float, ...] = ()
+    """Natural-log probability of each token under the distribution it was drawn from, to four decimals; empty where
+    nobody knows."""
+    rewind: Rewind | None = None
+    """What the decoder deleted and banned right after this step's last token: `n` visible tokens went, `ban` could not
+    be drawn next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +196,6 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewind:
-    """Delete the last `n` visible tokens (never into the prompt) and ban token ids at the depth reached."""
-
-    n: int
-    ban: tuple[int, ...] = ()
-    """Ids that may not be drawn next at that depth while the prefix before it stands: a pure rewind under greedy
-    decoding would meet the same state and repeat the same mistake for ever."""
-    reject: bool = False
-    """Throw away the token just drawn first (it is paid for, but never entered the context). Otherwise the token just
-    drawn has entered the context and counts among the `n`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Append:
     """Insert tokens after the token just drawn, as if they had been written, without sampling them."""
 
@@ -251,6 +257,8 @@ class Completion:
     """Natural-log probability of each token under the distribution it was drawn from; 0 for inserted ones."""
     stop: StopReason
     error: str | None = None
+    rewinds: tuple[tuple[int, Rewind], ...] = ()
+    """(tokens logged by then, what was really deleted and banned), in order."""
 
     @property
     def kept_ids(self) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from thinktwice.decode.stops import StopStrings, ToText
 from thinktwice.errors import ConfigError
 from thinktwice.types import Append, Completion, Control, Edit, Rewind, Sampling, Stop, StopReason
 
-EventKind = Literal["written", "inserted", "rejected", "deleted", "stopped"]
+EventKind = Literal["written", "inserted", "rejected", "deleted", "banned", "stopped"]
 
 CUT = -1
 """What a control is asked with when a row ends without an end token: nothing was drawn."""
@@ -45,7 +45,10 @@ class Event:
     """Index of the prompt in the call."""
     kind: EventKind
     token_ids: tuple[int, ...] = ()
-    """The tokens written, inserted or rejected; for "deleted" those removed from the end of the visible text."""
+    """The tokens written, inserted or rejected; for "deleted" those removed from the end of the visible text, for
+    "banned" those that cannot be drawn next."""
+    logprob: float | None = None
+    """Natural-log probability of the token drawn, when `kind` is "written" or "rejected"."""
     stop: StopReason | None = None
     """Why the row ended, when `kind` is "stopped"."""
 
@@ -278,10 +281,10 @@ class Decoder:
         control, edit = self._ask(batch, row, drawn)
         if isinstance(edit, Rewind) and edit.reject:
             batch.reject(row, drawn, logprob)
-            self._tell(batch, row, "rejected", (drawn,))
+            self._tell(batch, row, "rejected", (drawn,), logprob)
         else:
             batch.write(np.array([row]), np.array([drawn]), np.array([logprob]))
-            self._tell(batch, row, "written", (drawn,))
+            self._tell(batch, row, "written", (drawn,), logprob)
         if isinstance(edit, Rewind) and control is not None:
             self._rewind(batch, row, edit, control)
         stop: StopReason | None = None
@@ -318,6 +321,8 @@ class Decoder:
         deleted = batch.rewind(row, edit.n, edit.ban, control.watch)
         if deleted:
             self._tell(batch, row, "deleted", deleted)
+        if edit.ban:
+            self._tell(batch, row, "banned", edit.ban)
 
     def _stopped(self, batch: Batch, row: int) -> bool:
         """Return whether the token just written completed a stop string."""
@@ -341,9 +346,11 @@ class Decoder:
         if self._listener is not None:
             self._listener(Event(index, "stopped", stop=completion.stop))
 
-    def _tell(self, batch: Batch, row: int, kind: EventKind, token_ids: Sequence[int]) -> None:
+    def _tell(
+        self, batch: Batch, row: int, kind: EventKind, token_ids: Sequence[int], logprob: float | None = None
+    ) -> None:
         if self._listener is not None:
-            self._listener(Event(int(batch.number[row]), kind, tuple(token_ids)))
+            self._listener(Event(int(batch.number[row]), kind, tuple(token_ids), logprob))
 
     def _table(self, ids: Sequence[int] | set[int]) -> NDArray[np.bool_]:
         """Return a table over the vocabulary that is True at `ids`."""

@@ -6,7 +6,7 @@ from typing import Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from thinktwice.types import Completion, Fate, RowView, StopReason
+from thinktwice.types import Completion, Fate, Rewind, RowView, StopReason
 
 Ints = NDArray[np.int64]
 LogitsRule = Callable[[Sequence[RowView], Any], Any]
@@ -43,6 +43,8 @@ class Batch:
         self.log_length = np.zeros(capacity, np.int64)
         self.bans: list[dict[int, set[int]]] = [{} for _ in range(capacity)]
         """Banned ids by depth, valid while the text below that depth stands."""
+        self.rewinds: list[list[tuple[int, Rewind]]] = [[] for _ in range(capacity)]
+        """What was taken back, each with the length of the log at that moment."""
 
     def admit(self, number: int, key: int, prompt: Sequence[int]) -> int:
         """Start a row; return its place."""
@@ -52,7 +54,7 @@ class Batch:
         self.ids[row, : len(prompt)] = prompt
         self.prompt_length[row] = self.length[row] = len(prompt)
         self.fed[row] = self.sampled[row] = self.edits[row] = self.log_length[row] = 0
-        self.bans[row] = {}
+        self.bans[row], self.rewinds[row] = {}, []
         return row
 
     def write(self, rows: Ints, ids: Ints, logprobs: NDArray[np.float64]) -> None:
@@ -98,6 +100,7 @@ class Batch:
             del bans[depth]
         if ban:
             bans.setdefault(start, set()).update(ban)
+        self.rewinds[row].append((int(self.log_length[row]), Rewind(len(deleted), tuple(ban))))
         return deleted
 
     def visible(self, row: int) -> list[int]:
@@ -118,6 +121,7 @@ class Batch:
             logprobs=tuple(self.log_logprobs[row, :end].tolist()),
             stop=stop,
             error=error,
+            rewinds=tuple(self.rewinds[row]),
         )
 
     def remove(self, row: int) -> int:
@@ -130,7 +134,7 @@ class Batch:
                 self.log_index, self.log_ids, self.log_fates, self.log_logprobs, self.log_length,
             ):  # fmt: skip
                 array[row] = array[last]
-            self.bans[row] = self.bans[last]
+            self.bans[row], self.rewinds[row] = self.bans[last], self.rewinds[last]
         return last
 
     def _log(self, row: int, token_id: int, fate: int, logprob: float) -> None:

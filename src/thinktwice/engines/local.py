@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,7 +143,7 @@ class LocalEngine:
 
         def listen(event: Event) -> None:
             if listener is not None:
-                listener(Event(order[event.row], event.kind, event.token_ids, event.stop))
+                listener(replace(event, row=order[event.row]))
 
         completions = decode(
             self.model,

@@ -70,7 +70,7 @@ class Baseline:
         best = replies[self._chosen([render.text(r.kept_ids) for r in replies], replies)]
         trace = render.trace(problem.id, best)
         others = tuple(
-            Step("text", render.text(r.token_ids), r.token_ids, kept=False)
+            Step("text", render.text(r.token_ids), r.token_ids, kept=False, logprobs=r.logprobs)
             for r in replies
             if r is not best and r.token_ids
         )

@@ -21,7 +21,7 @@ VARIABLES = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED",
     "HF_HUB_OFFLINE", "WORLD_SIZE",
 )  # fmt: skip
-READERS = ("cli", "evals", "report", "show.py")
+READERS = ("cli", "evals", "report", "show.py", "status.py", "ui")
 """Parts of the package that only read results; changing them does not change a run."""
 
 _SECRET_KEY = re.compile(r"token$|key$|secret|passw|auth|credential", re.IGNORECASE)

@@ -164,7 +164,7 @@ class Backtrack:
         kept: Fate = "kept"
         written = Completion(raw, (kept,) * len(raw), (0.0,) * len(raw), "done")
         trace = render.trace(problem.id, written, undo_id=undo, unit=self.unit)
-        return replace(trace, steps=tuple(replace(step, sampled=False) for step in trace.steps))
+        return replace(trace, steps=tuple(replace(step, sampled=False, logprobs=()) for step in trace.steps))
 
     def _lapses(
         self, problems: Sequence[Problem], engine: Engine | None, render: Render, task: Task, seed: int
