@@ -1,14 +1,14 @@
 """A saved model, from a run or from anywhere, and how it answers a question."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from thinktwice import nano
 from thinktwice.config import Model, Recipe, parse
 from thinktwice.errors import ConfigError, ModelError
-from thinktwice.methods import Solver, build_method
+from thinktwice.methods import Retracting, Solver, build_method
 from thinktwice.methods.backtrack import UNDO
 from thinktwice.render import Render
 from thinktwice.run import Run, read_json
@@ -21,18 +21,59 @@ def solve_question(
     *,
     on_event: Callable[[Any, Callable[[Sequence[int]], str]], None] | None = None,
     options: Mapping[str, Any] | None = None,
+    bias: float | None = None,
 ) -> Trace:
     """Answer one question with a saved model, by the method it was trained for, and watch it being written.
 
+    `on_event` gets every decoding event and a function that spells ids; `options` are those of `Sampling`; `bias`
+    replaces the undo threshold.
+    """
+    return open_model(model).answer(question, Sampling(**(options or {})), on_event=on_event, bias=bias)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A saved model, loaded, with the method that it answers by."""
+
+    engine: Any
+    render: Render
+    method: Solver
+
+    def answer(
+        self,
+        question: str,
+        sampling: Sampling,
+        *,
+        on_event: Callable[[Any, Callable[[Sequence[int]], str]], None] | None = None,
+        bias: float | None = None,
+    ) -> Trace:
+        """Answer one question; `bias` replaces the undo threshold (added to the undo token's logit)."""
+        method = self.method
+        if bias is not None:
+            if not self.retracts:
+                raise ConfigError("this model has no undo threshold: it cannot take anything back.")
+            method = replace(cast(Any, method), bias=bias)
+        watched: Any = self.engine
+        if on_event is not None:
+            watched = Watched(self.engine, lambda event: on_event(event, self.render.text))
+        return method.solve([Problem("question", question, "")], watched, self.render, sampling)[0]
+
+    @property
+    def retracts(self) -> bool:
+        """Whether the method can take back what it wrote, so that it has a threshold."""
+        return isinstance(self.method, Retracting)
+
+
+def open_model(model: str) -> SavedModel:
+    """Load a saved model to answer questions with.
+
     A model from a run answers as its arm did there, undo threshold included; any other with an undo token takes back
-    what it takes back; the rest answer plainly. `on_event` gets every decoding event and a function that spells ids.
+    what it takes back; the rest answer plainly.
     """
     place = Path(model) if _is_adapter(Path(model)) else Path(nano.resolve(model))
     engine = load_engine(place)
     render = Render(cast(Any, engine.tokenizer), _template_of(place))
-    sampling = Sampling(**(options or {}))
-    watched: Any = engine if on_event is None else Watched(engine, lambda event: on_event(event, render.text))
-    return _method_of(place, render).solve([Problem("question", question, "")], watched, render, sampling)[0]
+    return SavedModel(engine, render, _method_of(place, render))
 
 
 @dataclass(frozen=True)
