@@ -27,11 +27,14 @@ def report(run_dir: Path) -> Path:
 def render_page(page: Page) -> str:
     """Lay a gathered run out as HTML."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "points": points, "interval": interval, "cell": cell_text}
-    template = environment.from_string((files(__package__) / "page.html.jinja").read_text(encoding="utf-8"))
-    return template.render(_variables(page))
+    folder = files(__package__)
+    template = environment.from_string((folder / "page.html.jinja").read_text(encoding="utf-8"))
+    style = Markup((folder / "style.css").read_text(encoding="utf-8"))
+    return template.render(_variables(page), style=style)
 
 
 def _variables(page: Page) -> dict[str, Any]:
