@@ -105,6 +105,8 @@ def test_the_summary_counts_every_arm_at_every_level(recipe: Recipe, finished: P
     rows = [r for arm in recipe.arms for r in records(finished, arm)]
     assert summary.failures["stopped: budget"] == sum(r.trace.stop == "budget" for r in rows) > 0
     assert summary.failures["unscored"] == summary.failures["stopped: error"] == 0
+    assert all(bool(r.failure) == (r.score.value != 1) for r in rows)
+    assert all(len(s.logprobs) == len(s.token_ids) for r in rows for s in r.trace.steps if s.sampled)
     assert set(summary.retraction) == {"backtrack", "backtrack_off", "backtrack_keep"}
     assert summary.threshold is not None
     assert summary.threshold.bias == 4.0
@@ -253,6 +255,26 @@ def test_a_pinned_revision_is_what_is_used(base: Path, tmp_path: Path, monkeypat
     with pytest.raises(ModelError, match="cannot be loaded from the hub"):
         answer.base_directory(Model("owner/name", revision="main"))
     assert Path(answer.base_directory(Model("owner/name", revision=revision))) == snapshot
+
+
+def test_a_failure_is_named_by_its_kind() -> None:
+    class Judge:
+        def first_wrong(self, problem: Problem, solution: str) -> tuple[int, str] | None:
+            return (0, "wrong result") if "6" in solution else None
+
+    def kind(stop: Any, reply: str, score: Score, oracle: Any = None) -> str:
+        return pipeline.describe_failure(
+            Problem("p", "q", "5"), Trace("p", (Step("text", reply),), stop), score, oracle
+        )
+
+    wrong, silent = Score(0.0, "6"), Score(0.0, None)
+    assert kind("done", "5", Score(1.0, "5"), Judge()) == ""
+    assert kind("done", "6", wrong, Judge()) == "wrong result"
+    assert kind("done", "7", wrong, Judge()) == kind("done", "6", wrong) == "wrong answer"
+    assert kind("done", "hm", silent) == "no answer"
+    assert [kind(stop, "6", wrong, Judge()) for stop in ("budget", "length", "error")] == [
+        "out of tokens", "out of context", "error",
+    ]  # fmt: skip
 
 
 def test_failures_are_counted_apart(recipe: Recipe) -> None:

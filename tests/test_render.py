@@ -7,7 +7,7 @@ import pytest
 from thinktwice.errors import ConfigError, ModelError
 from thinktwice.render import PLAIN, Render
 from thinktwice.train.nano import tokenizer
-from thinktwice.types import Completion, Fate, Problem
+from thinktwice.types import Completion, Fate, Problem, Rewind
 
 GSM8K = Path(__file__).parents[1] / "../shared/data/gsm8k/test.jsonl"
 PROBLEM = Problem("p", "Ann has 7 apples. How many apples does Ann have?", "7", "#### 7", 1)
@@ -106,6 +106,23 @@ def test_a_trace_keeps_order_fates_and_characters_whole(render: Render) -> None:
         ("text", True),
     ]
     assert trace.sampled_tokens == 9
+
+
+def test_a_step_ends_where_the_decoder_rewound(render: Render) -> None:
+    undo, (leo, ann, tom) = render.control_id("<undo>"), (render.encode(name)[0] for name in ("Leo", "Ann", "Tom"))
+    written = Completion(
+        (leo, ann, undo, tom, tom, leo),
+        ("kept", "deleted", "control", "rejected", "rejected", "kept"),
+        (-0.123456, -1.0, -2.0, -3.0, -4.0, -5.0),
+        "done",
+        rewinds=((4, Rewind(2, (ann,))), (5, Rewind(0, (undo,)))),
+    )
+    steps = render.trace("p", written).steps
+    assert [(s.token_ids, s.kept) for s in steps] == [
+        ((leo,), True), ((ann,), False), ((undo,), False), ((tom,), False), ((tom,), False), ((leo,), True),
+    ]  # fmt: skip
+    assert [s.rewind for s in steps] == [None, None, None, Rewind(2, (ann,)), Rewind(0, (undo,)), None]
+    assert [s.logprobs for s in steps] == [(-0.1235,), (-1.0,), (-2.0,), (-3.0,), (-4.0,), (-5.0,)]
 
 
 def test_undo_tokens_left_in_the_context_are_resolved_on_request(render: Render) -> None:

@@ -120,8 +120,23 @@ def oracle(model, prompt, sampling, *, rules=(), **kwargs):
     return replay(propose, prompt, sampling, **kwargs)
 
 
+def what_the_rewinds_leave(completion):
+    """The visible ids, from the log and the recorded rewinds alone."""
+    visible, rewinds = [], list(completion.rewinds)
+    for at, (token_id, fate) in enumerate(zip(completion.token_ids, completion.fates, strict=True), start=1):
+        visible += [] if fate == "rejected" else [token_id]
+        while rewinds and rewinds[0][0] == at:
+            _, rewind = rewinds.pop(0)
+            assert rewind.n <= len(visible)
+            del visible[len(visible) - rewind.n :]
+    assert not rewinds
+    return tuple(visible)
+
+
 def same(ours, reference):
     assert (ours.token_ids, ours.fates, ours.stop) == (reference.token_ids, reference.fates, reference.stop)
+    assert ours.rewinds == reference.rewinds
+    assert what_the_rewinds_leave(ours) == ours.kept_ids
     assert ours.logprobs == pytest.approx(reference.logprobs, abs=1e-4)
     assert (ours.error is None) == (reference.error is None)
 
@@ -204,6 +219,7 @@ def test_what_the_controls_leave_is_what_the_algebra_leaves(stream, budget, unit
         return (stream[row.sampled], 0.0) if row.sampled < len(stream) else None
 
     completion = replay(propose, [9, 9], Sampling(max_new_tokens=budget), controls=[control])
+    assert what_the_rewinds_leave(completion) == completion.kept_ids
     written = [(i, f) for i, f in zip(completion.token_ids, completion.fates, strict=True) if f != "rejected"]
     resolution = resolve([i for i, _ in written], UNDO, unit=unit, step_ends=frozenset({1}))
     names = {"kept": "kept", "deleted": "deleted", "control": "undo"}
@@ -400,6 +416,8 @@ def test_stop_ends_a_row_and_the_first_control_wins(llama):
 def test_the_listener_can_rebuild_the_visible_text(llama):
     visible: dict[int, list[int]] = {}
     stops: dict[int, str] = {}
+    said: dict[int, list[float]] = {}
+    banned: dict[int, list[tuple[int, ...]]] = {}
 
     def listen(event: Event):
         text = visible.setdefault(event.row, [])
@@ -411,6 +429,10 @@ def test_the_listener_can_rebuild_the_visible_text(llama):
             del text[-len(event.token_ids) :]
         elif event.kind == "stopped":
             stops[event.row] = event.stop
+        if event.kind in ("written", "rejected"):
+            said.setdefault(event.row, []).append(event.logprob)
+        elif event.kind == "banned":
+            banned.setdefault(event.row, []).append(event.token_ids)
 
     prompts = ragged(rows=6)
     controls = [Scramble()]
@@ -419,6 +441,8 @@ def test_the_listener_can_rebuild_the_visible_text(llama):
     for index, completion in enumerate(heard):
         assert tuple(visible[index]) == completion.kept_ids
         assert stops[index] == completion.stop
+        assert [p for p in completion.logprobs if p] == [p for p in said[index] if p]  # inserted ones have 0
+        assert banned.get(index, []) == [rewind.ban for _, rewind in completion.rewinds if rewind.ban]
 
 
 def test_controls_sleep_unless_a_watched_token_is_near(llama):

@@ -27,6 +27,7 @@ def test_a_run_deletes_as_many_tokens_and_the_token_that_ends_it_is_drawn_again(
     assert completion.token_ids == (5, 6, 7, UNDO, UNDO, 2, 3, 8)
     assert completion.fates == ("kept", "deleted", "deleted", "control", "control", "rejected", "kept", "kept")
     assert completion.kept_ids == (5, 3, 8)
+    assert completion.rewinds == ((6, Rewind(4, (6,))),)  # after the sixth token the run takes back 6, 7 and itself
 
 
 def test_the_first_deleted_token_is_banned_where_it_stood():

@@ -27,6 +27,7 @@ def replay(
     bans: dict[int, set[int]] = {}
     edits = sampled = 0
     stop: StopReason | None = "budget" if sampling.max_new_tokens <= 0 else None
+    rewinds: list[tuple[int, Rewind]] = []
     error: str | None = None
     if max_length is not None and len(prompt) >= max_length:
         stop = "length"
@@ -58,6 +59,8 @@ def replay(
         for depth in [depth for depth in bans if depth > len(visible)]:
             del bans[depth]
         bans.setdefault(len(visible), set()).update(edit.ban)
+        if count or edit.ban:
+            rewinds.append((len(log), Rewind(count, edit.ban)))
 
     def settle() -> None:
         edit, watched = ask(-1)  # cut: nothing was drawn and nothing will be
@@ -101,6 +104,7 @@ def replay(
         logprobs=tuple(logprob for _, logprob in log),
         stop=stop or "done",
         error=error,
+        rewinds=tuple(rewinds),
     )
 
 

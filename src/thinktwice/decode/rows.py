@@ -100,7 +100,8 @@ class Batch:
             del bans[depth]
         if ban:
             bans.setdefault(start, set()).update(ban)
-        self.rewinds[row].append((int(self.log_length[row]), Rewind(len(deleted), tuple(ban))))
+        if deleted or ban:
+            self.rewinds[row].append((int(self.log_length[row]), Rewind(len(deleted), tuple(ban))))
         return deleted
 
     def visible(self, row: int) -> list[int]:
