@@ -38,6 +38,8 @@ class SavedModel:
     engine: Any
     render: Render
     method: Solver
+    place: Path
+    """Where its weights lie."""
 
     def answer(
         self,
@@ -47,7 +49,11 @@ class SavedModel:
         on_event: Callable[[Any, Callable[[Sequence[int]], str]], None] | None = None,
         bias: float | None = None,
     ) -> Trace:
-        """Answer one question; `bias` replaces the undo threshold (added to the undo token's logit)."""
+        """Answer one question; `bias` replaces the undo threshold (added to the undo token's logit).
+
+        What `on_event` raises ends the decoding at that token, and passes: that is how a listener stops an answer. The
+        model is as good as new afterwards.
+        """
         method = self.method
         if bias is not None:
             if not self.retracts:
@@ -58,10 +64,22 @@ class SavedModel:
             watched = Watched(self.engine, lambda event: on_event(event, self.render.text))
         return method.solve([Problem("question", question, "")], watched, self.render, sampling)[0]
 
+    def as_arm(self, arm: str) -> "SavedModel":
+        """Return the same weights answering by the method of another arm of their run; nothing is loaded again.
+
+        Example: `open_model("runs/backtrack/stages/train-backtrack/model").as_arm("backtrack_off")`.
+        """
+        return replace(self, method=_method_of(self.place, self.render, arm))
+
     @property
     def retracts(self) -> bool:
         """Whether the method can take back what it wrote, so that it has a threshold."""
-        return isinstance(self.method, Retracting)
+        return isinstance(self.method, Retracting) and getattr(self.method, "context", None) != "off"
+
+    @property
+    def bias(self) -> float | None:
+        """The undo threshold that dev chose (a bias on the undo token's logit); None when it takes nothing back."""
+        return float(getattr(self.method, "bias", 0.0)) if self.retracts else None
 
 
 def open_model(model: str) -> SavedModel:
@@ -73,7 +91,7 @@ def open_model(model: str) -> SavedModel:
     place = Path(model) if _is_adapter(Path(model)) else Path(nano.resolve(model))
     engine = load_engine(place)
     render = Render(cast(Any, engine.tokenizer), _template_of(place))
-    return SavedModel(engine, render, _method_of(place, render))
+    return SavedModel(engine, render, _method_of(place, render), place)
 
 
 @dataclass(frozen=True)
@@ -101,6 +119,14 @@ def load_engine(model: Path, **options: Any) -> Any:
     if root is not None and _is_adapter(model):
         return LocalEngine.load(root / "stages" / "base", adapter=model, **options)
     return LocalEngine.load(model, **options)
+
+
+def weights_of(run: Run, recipe: Recipe, arm: str) -> Path | None:
+    """Return where the weights lie that an arm of a run answers with; None while they are not trained."""
+    chosen = recipe.arms[arm]
+    if not chosen.trained:
+        return run.artefact("base", "config.json") and run.root / "stages" / "base"
+    return run.artefact(f"train-{chosen.weights or arm}", "model")
 
 
 def base_directory(model: Model) -> str:
@@ -135,8 +161,10 @@ def _is_adapter(place: Path) -> bool:
 
 
 def _run_of(model: Path) -> Path | None:
-    """Return the run directory that a trained model lies in (RUN/stages/train-ARM/model)."""
+    """Return the run directory that a model lies in (RUN/stages/train-ARM/model, or RUN/stages/base)."""
     place = model.resolve()
+    if place.name == "base" and place.parent.name == "stages" and (place.parents[1] / "config.json").is_file():
+        return place.parents[1]
     return place.parents[2] if place.name == "model" and place.parents[1].name == "stages" else None
 
 
@@ -145,11 +173,23 @@ def _template_of(model: Path) -> str | None:
     return parse(Recipe, Run.load(root).config, str(root)).model.template if root else None
 
 
-def _method_of(model: Path, render: Render) -> Solver:
+def _method_of(model: Path, render: Render, arm: str | None = None) -> Solver:
+    """Return how a model answers: as its run scored that arm, as dev chose, or as the recipe says."""
     root = _run_of(model)
     if root is None:
         return build_method("backtrack" if UNDO.token in render.tokenizer.get_vocab() else "baseline", {})
-    arm = model.resolve().parent.name.removeprefix("train-")
-    spec = parse(Recipe, Run.load(root).config, str(root)).method_of(arm)
-    chosen = root / "stages" / f"calibrate-{arm}" / "method.json"
-    return build_method(spec.name, read_json(chosen) if chosen.exists() else spec.options)
+    run = Run.load(root)
+    recipe = parse(Recipe, run.config, str(root))
+    arm = arm or _arm_of(model, recipe)
+    spec = recipe.method_of(arm)
+    made = (run.artefact(f"{stage}-{arm}", "method.json") for stage in ("solve", "calibrate"))
+    chosen = next((path for path in made if path is not None), None)
+    return build_method(spec.name, spec.options if chosen is None else read_json(chosen))
+
+
+def _arm_of(model: Path, recipe: Recipe) -> str:
+    """Return the arm that a run's weights belong to; the untouched base is the untrained arm's."""
+    name = model.resolve().parent.name
+    if name.startswith("train-"):
+        return name.removeprefix("train-")
+    return next((arm for arm, a in recipe.arms.items() if not a.trained), next(iter(recipe.arms)))
