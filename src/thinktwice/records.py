@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from thinktwice.types import Score, Trace
+from thinktwice.types import Memory, Score, Trace
 
 Interval = tuple[float, float]
 
@@ -108,3 +108,5 @@ class Summary:
     """How often each thing went wrong ("quarantined lines", "budget", "length", "unscored", ...); 0 is written too."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds a stage, over every attempt."""
+    memory: dict[str, Memory] = field(default_factory=dict)
+    """The most memory a stage held, over every attempt; a stage that was not measured is not there."""

@@ -264,3 +264,13 @@ class Completion:
     def kept_ids(self) -> tuple[int, ...]:
         """The ids that survive."""
         return tuple(t for t, fate in zip(self.token_ids, self.fates, strict=True) if fate in ("kept", "inserted"))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The most memory that a piece of work held at one moment, in bytes."""
+
+    host: int
+    """Main memory of the process (resident, sampled five times a second); on macOS the process's peak until then."""
+    device: int | None = None
+    """Memory of the accelerator that tensors held; None where there is none."""

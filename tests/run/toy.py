@@ -51,6 +51,7 @@ def solve(run: Run) -> Callable[[Stage], None]:
 
 def attempt(root: Path) -> None:
     with Run.open(root, {"name": "toy", "seed": 3}) as run:
+        run.begin(["data", "train", "solve"])
         run.stage("data", data, inputs={"seed": 3})
         run.stage("train", train(run), after=["data"])
         run.stage("solve", solve(run), after=["train"], traces=["arm"])
@@ -58,11 +59,12 @@ def attempt(root: Path) -> None:
 
 
 def contents(root: Path) -> dict[str, str]:
-    """Every file that is a result: not the log, the clock, or the owner's process id."""
+    """Every file that is a result: not the log, the clock, the owner's process id, or what it is doing."""
+    told = {"lock", "progress.json", "progress.json.tmp"}
     return {
         path.relative_to(root).as_posix(): path.read_text()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.parent.name != "logs" and path.name != "lock" and ".seconds." not in path.name
+        if path.is_file() and path.parent.name != "logs" and path.name not in told and ".seconds." not in path.name
     }
 
 

@@ -6,7 +6,9 @@ environment.json        python, packages, processor, GPU, command (never a secre
 stages/<name>/          artefacts of a finished stage and manifest.json, their seal
 stages/<name>.tmp/      a stage that was interrupted; never read, removed on the next attempt
 stages/<name>.scratch/  what an unfinished stage may go on from (trainer checkpoints)
+stages/<name>.seconds.json   how long it took so far, and the most memory it held
 traces/<name>.jsonl     append-only rows, each with its own check
+progress.json           what is being done now, for whoever watches; no result
 summary.json            the numbers; report.html, the page made from this directory
 logs/attempt_N.log      one log an attempt
 lock                    held (flock) by the process that works here
@@ -22,13 +24,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from thinktwice.errors import RunError, nearest
+from thinktwice.errors import RunError, ThinkTwiceError, nearest
 from thinktwice.run import files, identity, lock, provenance
-from thinktwice.run.clock import Stopwatch, seconds
+from thinktwice.run.clock import DeviceProbe, Stopwatch, memory, seconds
 from thinktwice.run.files import read_json, write_json, write_text
+from thinktwice.run.progress import FINISHED, Attempt, Progress, Teller, read_attempt
 from thinktwice.run.rows import Rows
+from thinktwice.types import Memory
 
-__all__ = ["Rows", "Run", "Stage", "read_json", "write_json", "write_text"]
+__all__ = ["Attempt", "Progress", "Rows", "Run", "Stage", "read_json", "write_json", "write_text"]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,8 @@ class Run:
         self._verified: dict[str, Manifest] = {}
         self._lock: IO[str] | None = None
         self._handlers: list[logging.Handler] = []
+        self._teller: Teller | None = None
+        self._device: DeviceProbe | None = None
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -130,10 +136,13 @@ class Run:
         """Let go of the directory."""
         if error is not None:
             log.info("attempt ended with %s: %s", kind.__name__ if kind else "", error)
-        self.close()
+        self.close(FINISHED if error is None else _how(error))
 
-    def close(self) -> None:
-        """Let go of the directory, so that another process can work in it."""
+    def close(self, ended: str = "closed") -> None:
+        """Let go of the directory, so that another process can work in it; `ended` is told to those who watch."""
+        if self._teller is not None:
+            self._teller.close(ended)
+            self._teller = None
         for handler in self._handlers:
             logging.getLogger("thinktwice").removeHandler(handler)
             handler.close()
@@ -172,6 +181,25 @@ class Run:
         log.info("environment %s", files.canonical(now))
 
     # -- working -----------------------------------------------------------------------------------------------------
+
+    def begin(self, plan: Sequence[str], device: DeviceProbe | None = None) -> None:
+        """Say what will be done, for those who watch (`status.read_status`); nothing depends on it.
+
+        Args:
+            plan: every stage, in the order they are done.
+            device: tells how much memory the accelerator holds, which this package cannot know.
+        """
+        if not self._writable:
+            raise RunError(f"{self.root} was opened for reading; open it with Run.open to work in it")
+        self._device = device
+        if self._teller is not None:
+            self._teller.close("begun anew")
+        self._teller = Teller(self.root / "progress.json", plan)
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far the stage is; without `begin` nobody listens."""
+        if self._teller is not None:
+            self._teller.tell(progress)
 
     def stage(
         self,
@@ -217,7 +245,7 @@ class Run:
         with files.writing(temporary):
             temporary.mkdir()
         log.info("stage %s: begins", name)
-        with Stopwatch(self._seconds_path(name)), files.filling(temporary):
+        with Stopwatch(self._seconds_path(name), self._device), files.filling(temporary):
             work(Stage(name, temporary, scratch / "work"))
         manifest: Manifest = {
             "stage": name,
@@ -353,6 +381,21 @@ class Run:
             for path in sorted((self.root / "stages").glob("*.seconds.json"))
         }
 
+    def memory(self) -> dict[str, Memory]:
+        """The most memory each stage held, in bytes, over all attempts, killed ones included; unmeasured ones left out.
+
+        Example: `run.memory()["train-control"].host / 2**20` is MiB of main memory; `.device` is None without a GPU.
+        """
+        found = {
+            path.name.removesuffix(".seconds.json"): memory(path)
+            for path in sorted((self.root / "stages").glob("*.seconds.json"))
+        }
+        return {name: held for name, held in found.items() if held is not None}
+
+    def attempt(self) -> Attempt | None:
+        """What the process that works here, or worked here last, says about itself; None in an older run."""
+        return read_attempt(self.root / "progress.json")
+
     def _seconds_path(self, name: str) -> Path:
         return self.root / "stages" / f"{name}.seconds.json"
 
@@ -362,6 +405,15 @@ class Run:
     def _trace_seal(self, name: str) -> str | None:
         path = self._trace_path(name)
         return files.file_digest(path) if path.exists() else None
+
+
+def _how(error: BaseException) -> str:
+    """Say in one short line how an attempt ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    said = str(error).strip().splitlines()
+    text = said[0] if said else ""
+    return (text if isinstance(error, ThinkTwiceError) else f"{type(error).__name__}: {text}")[:300]
 
 
 def _or_empty(path: Path) -> dict[str, Any]:

@@ -75,6 +75,35 @@ class Rows:
         self.done |= fresh
 
 
+class Tail:
+    """The rows of a file that another process may be writing. Law: it reads on from where it was, and touches nothing.
+
+    A line that is not whole yet is left for the next time, a damaged one is left out.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file: tuple[int, int] | None = None
+        self._offset = 0
+
+    def read(self) -> tuple[bool, list[dict[str, Any]]]:
+        """Return the rows that are new; and True with them when the file is another one than before."""
+        try:
+            with self._path.open("rb") as stream:
+                state = os.fstat(stream.fileno())
+                fresh = (state.st_dev, state.st_ino) != self._file or state.st_size < self._offset
+                if fresh:
+                    self._file, self._offset = (state.st_dev, state.st_ino), 0
+                stream.seek(self._offset)
+                raw = stream.read()
+        except OSError:
+            fresh, self._file, self._offset = self._file is not None, None, 0
+            return fresh, []
+        whole = raw[: raw.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return fresh, [row for line in whole.split(b"\n") if (row := _checked(line)) is not None]
+
+
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps({**row, CHECK: files.digest(row)[:16]}, ensure_ascii=False, allow_nan=False) + "\n"
 
