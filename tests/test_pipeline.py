@@ -69,7 +69,7 @@ def records(root: Path, arm: str) -> list[TraceRecord]:
 
 def timeless(root: Path) -> dict[str, Any]:
     found = json.loads((root / "summary.json").read_text())
-    del found["seconds"]
+    del found["seconds"], found["memory"]
     return found  # type: ignore[no-any-return]
 
 
@@ -112,6 +112,8 @@ def test_the_summary_counts_every_arm_at_every_level(recipe: Recipe, finished: P
     assert summary.threshold.bias == 4.0
     assert set(summary.seconds) == {path.name for path in (finished / "stages").iterdir() if path.is_dir()}
     assert all(seconds >= 0 for seconds in summary.seconds.values())
+    assert summary.memory.keys() == summary.seconds.keys()
+    assert all(2**20 < held.host < 2**40 for held in summary.memory.values())
 
 
 def test_every_arm_answers_the_same_problems_in_the_same_words(recipe: Recipe, finished: Path) -> None:

@@ -22,7 +22,7 @@ StageState = Literal["done", "running", "waiting"]
 LIKE = {"calibrate": "solve"}
 """A kind of stage that is taken to last as long as another one, until one of its own has been done."""
 VOTES = 3
-"""An arm that is matched to another one's tokens answers at least this often: its stage lasts that many times longer."""
+"""An arm that is matched to another one's tokens answers at least this often: its stage lasts as many times longer."""
 
 
 @dataclass(frozen=True)

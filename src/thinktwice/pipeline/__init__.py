@@ -5,38 +5,42 @@ sealed stage, and inside training and solving from the last checkpoint and the l
 """
 
 import json
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from thinktwice.answer import base_directory, load_engine
 from thinktwice.config import Recipe, merge, parse, to_dict
-from thinktwice.errors import ConfigError, DataError, RunError
-from thinktwice.methods import Calibrated, Method, Retracting, build_method
+from thinktwice.errors import ConfigError, DataError
+from thinktwice.methods import Calibrated, Method, build_method
 from thinktwice.methods.baseline import Baseline
-from thinktwice.records import Cell, Comparison, Retraction, Summary, Threshold, ThresholdPoint, TraceRecord
+from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
+from thinktwice.records import TraceRecord
 from thinktwice.render import Render
-from thinktwice.run import Run, Stage, read_json, write_json
-from thinktwice.scoring import stats
+from thinktwice.run import Progress, Run, Stage, read_json, write_json
 from thinktwice.tasks import check_disjoint, load_task
-from thinktwice.types import ControlToken, Example, Oracle, Problem, Sampling, Score, Task, Trace
+from thinktwice.types import ControlToken, Example, Problem, Sampling, Score, Task, Trace
+
+__all__ = [
+    "Bench",
+    "Listener",
+    "Progress",
+    "Results",
+    "cell",
+    "describe_failure",
+    "failures",
+    "run_recipe",
+    "train_arm",
+]
+
+log = logging.getLogger(__name__)
 
 CHUNK = 128
 """Problems solved between two writes to the traces: what a kill can cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is."""
-
-    stage: str
-    done: float
-    """Share of the stage, 0 to 1."""
-    note: str = ""
-
 
 Listener = Callable[[Progress], None]
 
@@ -53,10 +57,14 @@ def run_recipe(
     """
     bench = Bench(recipe, progress or (lambda _: None))
     with Run.open(root, to_dict(recipe), allow_code_change=allow_code_change) as run:
+        run.begin(bench.plan(), device_memory)
         bench.prepare(run)
         for name in recipe.arms:
             bench.solve(run, name)
-        run.write_summary(to_dict(bench.summarise(run)))
+        bench.tell(run, Progress("summary", 0.0))
+        render = bench.render(run.root / "stages" / "base")
+        results = Results(run, recipe, bench.task, bench.methods, bench.problems, render)
+        run.write_summary(to_dict(results.summarise()))
     return root
 
 
@@ -67,6 +75,7 @@ def train_arm(recipe: Recipe, root: Path, arm: str, *, progress: Listener | None
         raise ConfigError(f"arm {arm!r} trains no weights of its own. Arms that do: {', '.join(trainable)}.")
     bench = Bench(recipe, progress or (lambda _: None))
     with Run.open(root, to_dict(recipe)) as run:
+        run.begin(["base", f"collect-{arm}", f"train-{arm}"], device_memory)
         bench.prepare(run)
         return bench.weights(run, arm)
 
@@ -93,6 +102,26 @@ class Bench:
         check_disjoint(self.task)
         self._loaded: tuple[Path, Any, Render] | None = None
 
+    def tell(self, run: Run, progress: Progress) -> None:
+        """Say how far the work is, to the caller and to those who watch the directory."""
+        run.tell(progress)
+        self.listen(progress)
+
+    def plan(self) -> list[str]:
+        """List every stage in the order they are done."""
+        stages = ["base"]
+        for name, arm in self.recipe.arms.items():
+            source = arm.weights or name
+            if self.recipe.arms[source].trained:
+                stages += [f"collect-{source}", f"train-{source}"]
+            if self._calibrates(name):
+                stages.append(f"calibrate-{name}")
+            stages.append(f"solve-{name}")
+        return [*dict.fromkeys(stages), "summary"]
+
+    def _calibrates(self, name: str) -> bool:
+        return isinstance(self.methods[name], Calibrated) and self.recipe.evaluation.dev_problems > 0
+
     # -- data ----------------------------------------------------------------------------------------------------------
 
     def problems(self, split: str, level: int) -> list[Problem]:
@@ -116,10 +145,10 @@ class Bench:
         def work(stage: Stage) -> None:
             from thinktwice.train import vocab
 
+            self.tell(run, Progress("base", 0.0))
             base = base_directory(self.recipe.model)
             vocab.prepare_base(base, stage.path, self.control_tokens, seed=self.recipe.seed)
 
-        self.listen(Progress("base", 0.0))
         run.stage("base", work)
 
     def weights(self, run: Run, name: str) -> Path:
@@ -137,7 +166,7 @@ class Bench:
         return run.root / "stages" / f"train-{name}" / "model"
 
     def _collect(self, run: Run, name: str, method: Method, stage: Stage) -> None:
-        self.listen(Progress(f"collect-{name}", 0.0))
+        self.tell(run, Progress(f"collect-{name}", 0.0))
         engine, render = self.engine(run.root / "stages" / "base")
         train = list(self.task.splits["train"])
         traces = method.collect(train, engine, render, self.task, self.recipe.seed)
@@ -151,6 +180,7 @@ class Bench:
     def _train(self, run: Run, name: str, method: Method, stage: Stage) -> None:
         from thinktwice.train import StepReport, fit
 
+        self.tell(run, Progress(f"train-{name}", 0.0, "making examples"))
         base = run.root / "stages" / "base"
         self._loaded = None  # the trainer needs the room
         render = self.render(base)
@@ -158,8 +188,9 @@ class Bench:
         examples: list[Example] = method.examples(self.task.splits["train"], traces, render)
 
         def report(step: StepReport) -> None:
-            note = f"loss {step.loss:.3f} · {step.tokens_per_second:,.0f} tokens/s · {step.eta_s:.0f} s left"
-            self.listen(Progress(f"train-{name}", step.step / step.steps, note))
+            note = f"step {step.step} of {step.steps} · loss {step.loss:.3f}"
+            share = step.step / step.steps
+            self.tell(run, Progress(f"train-{name}", share, note, step.tokens_per_second, step.eta_s))
 
         work = stage.scratch / "fit"
         model = fit(examples, base.resolve(), work, self.settings, progress=report)
@@ -171,12 +202,12 @@ class Bench:
     def calibrated(self, run: Run, name: str) -> Method:
         """Return an arm's method with the choices that dev makes."""
         method = self.methods[name]
-        if not isinstance(method, Calibrated) or not self.recipe.evaluation.dev_problems:
+        if not self._calibrates(name):
             return method
         level = self.recipe.headline.level if self.recipe.headline else self.recipe.evaluation.levels[-1]
 
         def work(stage: Stage) -> None:
-            self.listen(Progress(f"calibrate-{name}", 0.0))
+            self.tell(run, Progress(f"calibrate-{name}", 0.0))
             engine, render = self.engine(self.weights(run, name))
             assert isinstance(method, Calibrated)
             chosen, record = method.calibrate(self.problems("dev", level), engine, render, self.sampling, self.task)
@@ -198,7 +229,8 @@ class Bench:
         def work(stage: Stage) -> None:
             rows = run.traces(name, inputs=inputs, after=[source])
             total = [(level, p) for level in self.recipe.evaluation.levels for p in self.problems("test", level)]
-            left = [(level, p) for level, p in total if self._key(level, p) not in rows.done]
+            left = [(level, p) for level, p in total if key_of(level, p) not in rows.done]
+            self._tell_solved(run, name, len(total) - len(left), len(total))
             engine, render = self.engine(weights)
             for start in range(0, len(left), CHUNK):
                 started = time.monotonic()
@@ -208,17 +240,21 @@ class Bench:
                 rows.append([to_dict(record) for record in records])
                 done = len(total) - len(left) + start + len(chunk)
                 rate = sum(t.sampled_tokens for t in traces) / max(1e-9, time.monotonic() - started)
-                note = f"{done}/{len(total)} problems · {rate:,.0f} tokens/s"
-                self.listen(Progress(f"solve-{name}", done / len(total), note))
+                self._tell_solved(run, name, done, len(total), rate)
             write_json(stage.path / "method.json", to_dict(method))
 
         run.stage(f"solve-{name}", work, inputs=inputs, after=[source], traces=[name])
+
+    def _tell_solved(self, run: Run, name: str, done: int, total: int, rate: float | None = None) -> None:
+        note = f"{done} of {total} problems"
+        log.info("solve-%s: %s", name, note)
+        self.tell(run, Progress(f"solve-{name}", done / total, note, rate))
 
     def record(self, name: str, level: int, problem: Problem, trace: Trace) -> TraceRecord:
         """Score an answer, and say what went wrong with it."""
         score = self.judge(problem, trace)
         failure = describe_failure(problem, trace, score, self.task.oracle)
-        key = self._key(level, problem)
+        key = key_of(level, problem)
         return TraceRecord(key, name, level, problem.prompt, problem.answer, trace, score, failure)
 
     def judge(self, problem: Problem, trace: Trace) -> Score:
@@ -247,77 +283,6 @@ class Bench:
                 f"match_tokens: arm {name!r} must come first in `arms`; it has not answered anything yet."
             )
         return sum(row.trace.sampled_tokens for row in rows) / len(rows)
-
-    # -- results -------------------------------------------------------------------------------------------------------
-
-    def summarise(self, run: Run) -> Summary:
-        """Read every trace back and count."""
-        records = {name: self._records(run, name) for name in self.recipe.arms}
-        levels = self.recipe.evaluation.levels
-        arms = {
-            name: {level: cell([r for r in rows if r.level == level]) for level in levels}
-            for name, rows in records.items()
-        }
-        pairs = self._pairs()
-        comparisons = tuple(self._compare(records, a, b, level) for level in levels for a, b in pairs)
-        head = self.recipe.headline
-        headline = next((c for c in comparisons if head and (c.a, c.b, c.level) == (head.a, head.b, head.level)), None)
-        return Summary(
-            arms=arms,
-            comparisons=comparisons,
-            headline=headline,
-            retraction=self._retraction(run, records),
-            threshold=self._threshold(run),
-            failures={"quarantined lines": self.task.quarantined, **failures(records)},
-            seconds=run.seconds(),
-        )
-
-    def _records(self, run: Run, name: str) -> list[TraceRecord]:
-        rows = run.traces(name).done
-        keys = [self._key(level, p) for level in self.recipe.evaluation.levels for p in self.problems("test", level)]
-        missing = [key for key in keys if key not in rows]
-        if missing:
-            raise RunError(f"arm {name!r} has no answer to {len(missing)} problems. Run the recipe again to go on.")
-        return [parse(TraceRecord, rows[key], f"traces/{name}.jsonl") for key in keys]
-
-    def _pairs(self) -> list[tuple[str, str]]:
-        """List the comparisons: the headline's arm against every other, and what splits its gain."""
-        names = list(self.recipe.arms)
-        head = self.recipe.headline
-        if head is None:
-            return [(a, names[0]) for a in names[1:]]
-        pairs = [(head.a, name) for name in (head.b, *(n for n in names if n not in (head.a, head.b)))]
-        extra = [(name, head.b) for name in names if name not in (head.a, head.b)]
-        return [*pairs, *extra]
-
-    def _compare(self, records: Mapping[str, Sequence[TraceRecord]], a: str, b: str, level: int) -> Comparison:
-        values = [[r.score.value for r in records[name] if r.level == level] for name in (a, b)]
-        found = stats.paired_difference(values[0], values[1], seed=self.recipe.evaluation.seed)
-        return Comparison(a, b, level, found.value, found.ci, stats.mcnemar(values[0], values[1]))
-
-    def _retraction(self, run: Run, records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, dict[int, Retraction]]:
-        render = self.render(run.root / "stages" / "base")
-        found: dict[str, dict[int, Retraction]] = {}
-        for name, method in self.methods.items():
-            if not isinstance(method, Retracting):
-                continue
-            for level in self.recipe.evaluation.levels:
-                traces = [r.trace for r in records[name] if r.level == level]
-                judged = method.retractions(self.problems("test", level), traces, render, self.task)
-                found.setdefault(name, {})[level] = judged
-        return found
-
-    def _threshold(self, run: Run) -> Threshold | None:
-        head = self.recipe.headline
-        path = run.artefact(f"calibrate-{head.a}", "calibration.json") if head else None
-        record = read_json(path) if path else {}
-        if not record:
-            return None
-        points = tuple(
-            ThresholdPoint(p["bias"], p["precision"], p["recall"], record["accuracy"].get(str(p["bias"])))
-            for p in record["curve"]
-        )
-        return Threshold(record["bias"], points)
 
     # -- models --------------------------------------------------------------------------------------------------------
 
@@ -348,39 +313,19 @@ class Bench:
 
         return Render(cast(Any, load_tokenizer(model)), self.recipe.model.template)
 
-    @staticmethod
-    def _key(level: int, problem: Problem) -> str:
-        return f"{level}/{problem.id}"
 
+def device_memory() -> int | None:
+    """Return the most bytes that tensors held on the fullest GPU since this was last asked; None while none is used."""
+    import torch
 
-def describe_failure(problem: Problem, trace: Trace, score: Score, oracle: Oracle | None) -> str:
-    """Name the kind of failure: why nothing came, or the kind of the first wrong step where an oracle can tell."""
-    if score.value == 1:
-        return ""
-    if trace.stop != "done":
-        return {"length": "out of context", "budget": "out of tokens", "error": "error"}[trace.stop]
-    found = oracle.first_wrong(problem, trace.reply) if oracle is not None else None
-    if found is not None:
-        return found[1]
-    return "no answer" if score.answer is None else "wrong answer"
-
-
-def cell(records: Sequence[TraceRecord]) -> Cell:
-    """Count one arm at one level."""
-    n = len(records)
-    right = sum(r.score.value == 1 for r in records)
-    tokens = sum(r.trace.sampled_tokens for r in records) / n
-    unscored = sum(not r.score.scored for r in records)
-    return Cell(n, right / n, stats.wilson(right, n), unscored, tokens)
-
-
-def failures(records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, int]:
-    """Count everything that went wrong, over all arms; a zero is written too."""
-    rows = [r for arm in records.values() for r in arm]
-    counts = {f"stopped: {stop}": sum(r.trace.stop == stop for r in rows) for stop in ("length", "budget", "error")}
-    counts["no answer found"] = sum(r.score.scored and r.score.answer is None for r in rows)
-    counts["unscored"] = sum(not r.score.scored for r in rows)
-    return counts
+    cuda: Any = torch.cuda  # Any: torch does not type all of these
+    if not cuda.is_initialized():
+        return None
+    devices = range(cuda.device_count())
+    most = max(int(cuda.max_memory_allocated(device)) for device in devices)
+    for device in devices:
+        cuda.reset_peak_memory_stats(device)
+    return most
 
 
 def write_traces(path: Path, traces: Sequence[Trace]) -> None:
