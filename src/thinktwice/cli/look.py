@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from thinktwice.errors import ConfigError
+
 
 def show(
     path: Annotated[Path, typer.Argument(help="A run directory, or a JSONL file of traces, examples or problems.")],
@@ -15,6 +17,13 @@ def show(
         bool, typer.Option("--retracted", help="Only traces in which something was taken back.")
     ] = False,
     wrong: Annotated[bool, typer.Option("--wrong", help="Only traces with a wrong answer.")] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Of a run: only this problem, whole, as every arm answered it (or the one of --arm)."),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="With --key: every token with the probability it was drawn with.")
+    ] = False,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Directory with tokenizer.json, for files of token ids.")
     ] = None,
@@ -25,14 +34,42 @@ def show(
     """
     from thinktwice.cli.rows import Filter, print_rows
 
+    if key is not None:
+        from thinktwice.cli.trace import print_trace
+
+        print_trace(path, key, arm, tokenizer, probabilities=probabilities)
+        return
+    if probabilities:
+        raise ConfigError("--probabilities needs one problem; name it with --key KEY")
     print_rows(path, Filter(limit, arm, level, retracted, wrong), tokenizer)
 
 
-def report(run: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Write a run's page, report.html: one file, nothing loaded from anywhere."""
-    from thinktwice.report import report as write
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run directories, or a directory of runs: every run in it, in the order of names."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the page goes. One run: RUN/report.html. Several: compare.html beside them."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write a run's page, report.html, or one page that compares several runs: one file, nothing loaded from anywhere.
 
-    typer.echo(f"report: {write(run)}")
+    The comparison shows what differs in recipe, code and machine, the results, and each run's difference from the
+    first one, paired on the same problems.
+    """
+    from thinktwice.cli.pages import write_page
+
+    page = write_page(runs, out)
+    typer.echo(f"{'compare' if page.runs > 1 else 'report'}: {page.path}")
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.path.resolve().as_uri())
 
 
 def tasks() -> None:

@@ -1,7 +1,7 @@
 """`thinktwice show`: rows of a run or of a JSONL file, coloured. Law 2: what is learned is visible."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,23 @@ def print_rows(path: Path, chosen: Filter, tokenizer: Path | None) -> None:
         raise RunError(f"there is nothing at {path}.{nearest(str(path), near) if near else ''}")
     rows = _of_run(path, chosen) if path.is_dir() else _of_file(path, chosen, tokenizer)
     console = Console(highlight=False)
-    coloured = console.color_system is not None and not console.no_color
     shown = 0
     for row in rows:
         if shown:
             console.print()
         console.print(Text(row.heading, style="bold"), soft_wrap=True)
-        console.print(to_rich(row.pieces) if coloured else Text(to_plain(row.pieces)), soft_wrap=True)
+        console.print(written(row.pieces, console), soft_wrap=True)
         shown += 1
         if shown == chosen.limit:
             break
     if not shown:
         console.print(f"no row of {path} is let through", markup=False)
+
+
+def written(pieces: Sequence[Piece], console: Console) -> Text:
+    """Return pieces in colour, or with their marks spelled out where the console has none."""
+    coloured = console.color_system is not None and not console.no_color
+    return to_rich(pieces) if coloured else Text(to_plain(pieces))
 
 
 def _of_run(path: Path, chosen: Filter) -> Iterator[Shown]:
@@ -71,18 +76,23 @@ def _of_run(path: Path, chosen: Filter) -> Iterator[Shown]:
 
 
 def _record(record: TraceRecord, chosen: Filter) -> Iterator[Shown]:
-    right = record.score.value == 1
-    if (chosen.level not in (None, record.level)) or (chosen.wrong and right):
+    if (chosen.level not in (None, record.level)) or (chosen.wrong and record.score.value == 1):
         return
     if chosen.retracted and len(record.trace.kept) == len(record.trace.steps):
         return
-    verdict = "right" if right else f"wrong: {record.score.answer or 'no answer'}, not {record.reference}"
-    heading = printable(f"{record.arm} · level {record.level} · {record.key} · {verdict}")
+    heading = printable(f"{record.arm} · level {record.level} · {record.key} · {verdict(record)}")
     yield Shown(heading, (Piece(record.question + "\n", "seen"), *trace_pieces(record.trace)))
 
 
+def verdict(record: TraceRecord) -> str:
+    """Say whether an answer is right, and what it was when it isn't."""
+    if record.score.value == 1:
+        return "right"
+    return f"wrong: {record.score.answer or 'no answer'}, not {record.reference}"
+
+
 def _of_file(path: Path, chosen: Filter, tokenizer: Path | None) -> Iterator[Shown]:
-    decode = _decoder(tokenizer)
+    decode = decoder(tokenizer)
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
@@ -117,7 +127,8 @@ def _row(row: Mapping[str, Any], place: str, chosen: Filter, decode: Decode | No
         raise DataError(f"{place}: a row with keys {keys} is no trace, example or problem")
 
 
-def _decoder(directory: Path | None) -> Decode | None:
+def decoder(directory: Path | None) -> Decode | None:
+    """Return ids -> text by the tokenizer in a directory; None for None."""
     if directory is None:
         return None
     path = directory / "tokenizer.json" if directory.is_dir() else directory
