@@ -1,0 +1,87 @@
+// One problem: its question, and what one or two arms wrote.
+class Detail {
+  constructor(root, store, { moved }) {
+    this.root = root;
+    this.store = store;
+    this.part = (name) => root.querySelector(`[data-part=${name}]`);
+    this.replay = new Replay(this.part("replay"), { moved });
+  }
+
+  // Shows a problem; `step` positions the replay after that step of the first arm.
+  async open(number, arms, step) {
+    const turn = (this.turn = {});
+    const problem = await this.store.problem(number);
+    if (this.turn !== turn) return; // another one was asked for meanwhile
+    this.root.hidden = false;
+    tip.hide();
+    const key = this.store.keys[number];
+    this.part("key").replaceChildren(`level ${this.store.levels[number]} · `, show(el("bdi", {}), key, 200));
+    show(replaced(this.part("question")), problem.question, 4000);
+    show(replaced(this.part("reference")), problem.reference, 400);
+    const lanes = [];
+    const cards = arms.map((arm) => this.card(problem.traces[arm], this.store.arms[arm], lanes));
+    this.part("arms").replaceChildren(...cards);
+    this.part("replay").hidden = !lanes.length;
+    this.replay.load(lanes, step);
+    this.legend(lanes);
+  }
+
+  missing(key) {
+    this.turn = {};
+    this.root.hidden = false;
+    for (const name of ["question", "reference", "arms", "legend"]) this.part(name).replaceChildren();
+    this.part("replay").hidden = true;
+    this.replay.load([]);
+    show(replaced(this.part("key")), `No problem of this run is called ${key}.`, 300);
+  }
+
+  card(trace, arm, lanes) {
+    const head = el("h3", { class: "tw-arm" }, el("i", { class: `key c${arm.colour}` }), arm.name);
+    if (!trace) return el("article", { class: "card tw-card" }, head, el("p", { class: "missing" }, "This arm has no trace of this problem."));
+    const mark = RIGHT[trace.right];
+    const verdict = el("span", { class: `tw-verdict tw-${mark.name}` }, `${mark.sign} ${mark.name}`);
+    if (trace.failure) show(verdict, `: ${trace.failure.replaceAll("_", " ")}`, 80);
+    if (![0, 1].includes(trace.value)) verdict.append(` (${trace.value})`);
+    const facts = [count(trace.sampled, "token") + " sampled"];
+    if (trace.back) facts.push(`took back ${trace.back === 1 ? "once" : `${trace.back} times`}`);
+    if (trace.stop !== "done") facts.push(STOPS[trace.stop] ?? trace.stop);
+    const why = el("p", { class: "tw-why" });
+    if (trace.why) show(why, trace.why, 400);
+    else if (trace.answer != null) show(why, `answered ${trace.answer}`, 400);
+    if (trace.error) show(why, ` ${trace.error}`, 400);
+    const paper = el("div", {});
+    const tape = new Tape(paper, { label: `trace of ${arm.name}` });
+    lanes.push({ tape, events: eventsOf(trace), name: arm.name, tone: arm.colour });
+    return el("article", { class: "card tw-card" },
+      el("header", {}, head, verdict), el("p", { class: "tw-numbers" }, facts.join(" · ")), paper, why);
+  }
+
+  // Only what is on this page.
+  legend(lanes) {
+    const events = lanes.flatMap((lane) => lane.events);
+    const has = (test) => events.some(test);
+    const sign = (look, text) => el("li", {}, look, ` ${text}`);
+    const sample = (name, text) => el("span", { class: `tw-token ${name}` }, text);
+    const kinds = [...new Set(events.filter((event) => event.kind && !kindOf(event.kind).flow).map((event) => event.kind))];
+    const items = [
+      has((e) => e.type === "remove") && sign(sample("tw-gone", "text"), "taken back"),
+      has((e) => e.kind === "undo") && sign(sample("tw-gone tw-undo", "↶"), "an undo token"),
+      has((e) => e.type === "reject" && e.kind === "text") && sign(sample("tw-rejected", "text"), "drawn, never part of the reply"),
+      has((e) => e.type === "ban") && sign(el("span", { class: "tw-ban" }, "cannot be: x"), "could not be drawn next"),
+      has((e) => e.type === "insert") && sign(sample("tw-inserted", "text"), "inserted, not sampled"),
+      ...kinds.map((kind) => {
+        const swatch = el("i", { class: "tw-swatch" });
+        swatch.style.setProperty("--kind", `var(${kindOf(kind).colour})`);
+        return sign(swatch, printable(kindOf(kind).label));
+      }),
+      el("li", { class: "tw-scale" }, "probability of a token: ",
+        ...["> .99", "> .9", "> .7", "> .4", "> .1", "less"].map((text, i) => el("span", { class: "tw-token", "data-surprise": i }, text))),
+    ];
+    this.part("legend").replaceChildren(...items.filter(Boolean));
+  }
+}
+
+function replaced(node) {
+  node.replaceChildren();
+  return node;
+}

@@ -1,0 +1,281 @@
+// The trace viewer: filters, the list, one problem open. Law: what is looked at is in the address, so a view is a link.
+//
+//   #trace=<key>&arms=<a>,<b>&step=<n>   one problem, those arms, the replay right after step n of the first arm
+//   level= outcome= failure= back=1 text= sort=   the filters;   colour=1 fold=1   how tokens look
+const DEFAULTS = {
+  trace: "", arms: "", step: "", level: "", outcome: "", failure: "", back: "", text: "", sort: "", colour: "", fold: "",
+};
+
+function readAddress(hash) {
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  return [...given.keys()].some((name) => Object.hasOwn(DEFAULTS, name))
+    ? Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, given.get(name) ?? ""]))
+    : null; // another place of the page
+}
+
+function writeAddress(view) {
+  const filled = Object.entries(view).filter(([, value]) => value !== "");
+  return "#" + filled.map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`).join("&");
+}
+
+// Does a problem pass? a and b are the arms' columns (b may be missing); matches is the result of a text search or null.
+function passes(number, view, store, a, b, matches, failure) {
+  if (a.right[number] === "-") return false;
+  if (view.level !== "" && String(store.levels[number]) !== view.level) return false;
+  if (view.back && !a.back[number]) return false;
+  if (failure !== null && a.failure[number] !== failure) return false;
+  if (view.outcome && !OUTCOMES[view.outcome]?.test(a.right[number], b?.right[number])) return false;
+  if (!matches) return true;
+  const found = matches.get(number);
+  return Boolean(found && (found.question || found.arms[store.arms.indexOf(a)] || (b && found.arms[store.arms.indexOf(b)])));
+}
+
+const OUTCOMES = {
+  right: { label: "right", test: (a) => a === "1" },
+  wrong: { label: "wrong", test: (a) => a === "0" },
+  unscored: { label: "unscored", test: (a) => a === "u" },
+  gained: { label: "gained: only A right", pair: true, test: (a, b) => a === "1" && b !== "1" && b !== "-" },
+  lost: { label: "lost: only B right", pair: true, test: (a, b) => a !== "1" && b === "1" },
+  same: { label: "same for both", pair: true, test: (a, b) => b !== "-" && (a === "1") === (b === "1") },
+};
+
+const SORTS = {
+  "": { label: "as in the run", of: () => 0 },
+  level: { label: "hardest first", of: (number, store) => -store.levels[number] },
+  back: { label: "most taken back", of: (number, store, a) => -a.back[number] },
+  tokens: { label: "most tokens", of: (number, store, a) => -a.tokens[number] },
+  doubt: { label: "least probable token", of: (number, store, a) => -a.nats[number] },
+};
+
+class Viewer {
+  constructor(root, store) {
+    this.root = root;
+    this.store = store;
+    this.view = { ...DEFAULTS };
+    this.form = root.querySelector(".tw-filters");
+    this.said = root.querySelector(".tw-count");
+    this.matches = null;
+    this.list = new Listing(root.querySelector(".tw-list"), store, { chosen: (number) => this.choose(number) });
+    this.detail = new Detail(root.querySelector(".tw-detail"), store, { moved: () => this.stepped() });
+    this.fill();
+    this.form.addEventListener("input", (event) => this.filtered(event.target.name));
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+    this.form.addEventListener("reset", (event) => {
+      event.preventDefault();
+      this.change({ level: "", outcome: "", failure: "", back: "", text: "", sort: "" });
+    });
+    root.addEventListener("keydown", (event) => this.key(event));
+    root.addEventListener("click", (event) => this.click(event.target.closest("[data-view]")));
+    window.addEventListener("hashchange", () => this.go(readAddress(location.hash), true));
+    const asked = readAddress(location.hash);
+    this.go(asked ?? this.opening(), Boolean(asked));
+  }
+
+  get arms() {
+    const known = this.view.arms.split(",").map((name) => this.store.armNumber.get(name)).filter((n) => n !== undefined);
+    return known.length ? [...new Set(known)].slice(0, 2) : this.usual;
+  }
+
+  // The pair the run is about, else its first two arms.
+  get usual() {
+    const { pair, arms, armNumber } = this.store;
+    return (pair.length === 2 ? pair : arms.slice(0, 2).map((arm) => arm.name)).map((name) => armNumber.get(name));
+  }
+
+  // What an unasked visitor sees: the headline's level, and there the first problem that something was taken back on.
+  opening() {
+    const { levels, level } = this.store;
+    return { ...DEFAULTS, level: levels.includes(level) ? String(level) : "" };
+  }
+
+  fill() {
+    const { store, form } = this;
+    const names = store.arms.map((arm) => [arm.name, arm.name]);
+    options(form.elements.a, names);
+    options(form.elements.b, [["", "nothing"], ...names]);
+    options(form.elements.level, [["", "all"], ...[...new Set(store.levels)].sort((x, y) => x - y).map((n) => [String(n), String(n)])]);
+    options(form.elements.sort, Object.entries(SORTS).map(([name, { label }]) => [name, label]));
+  }
+
+  // -- from the address to the page ----------------------------------------------------------------------------------
+
+  go(view, visit = false) {
+    if (!view) return;
+    const before = this.view;
+    this.view = view;
+    this.root.toggleAttribute("data-colour", Boolean(view.colour));
+    this.root.toggleAttribute("data-fold", Boolean(view.fold));
+    this.show();
+    if (view.text !== before.text) this.search();
+    else this.refresh();
+    if (visit && view.trace) {
+      this.root.querySelector(".tw-detail").scrollIntoView({ block: "start" });
+    }
+  }
+
+  // Brings the controls in line with the view.
+  show() {
+    const { form, view, store } = this;
+    const [a, b] = this.arms;
+    const one = store.arms[a];
+    form.elements.a.value = one.name;
+    form.elements.b.value = b === undefined ? "" : store.arms[b].name;
+    const outcomes = Object.entries(OUTCOMES).filter(([, { pair }]) => !pair || b !== undefined);
+    options(form.elements.outcome, [["", "any"], ...outcomes.map(([name, { label }]) => [name, label])]);
+    const failures = new Map();
+    one.failure.forEach((n) => n && failures.set(n, (failures.get(n) ?? 0) + 1));
+    const kinds = [...failures].sort((x, y) => y[1] - x[1]);
+    options(form.elements.failure, [["", "any"], ...kinds.map(([n, times]) => [store.failures[n], `${printable(store.failures[n]).replaceAll("_", " ")} (${times})`])]);
+    for (const name of ["level", "outcome", "failure", "sort"]) form.elements[name].value = view[name];
+    form.elements.back.checked = Boolean(view.back);
+    if (document.activeElement !== form.elements.text) form.elements.text.value = view.text;
+    for (const button of this.root.querySelectorAll("[data-view]")) {
+      if (button.hasAttribute("aria-pressed")) button.setAttribute("aria-pressed", String(Boolean(view[button.dataset.view])));
+    }
+  }
+
+  refresh() {
+    const { view, store } = this;
+    const [a, b] = this.arms.map((n) => store.arms[n]);
+    const failure = view.failure ? store.failures.indexOf(view.failure) : null;
+    const sort = SORTS[view.sort] ?? SORTS[""];
+    const found = store.keys.map((_, n) => n).filter((n) => passes(n, view, store, a, b, this.matches, failure));
+    found.sort((x, y) => sort.of(x, store, a) - sort.of(y, store, a) || x - y);
+    this.list.set(found, this.arms);
+    this.tell(found.length);
+    const asked = view.trace ? store.number.get(view.trace) : (found.find((n) => a.back[n]) ?? found[0]);
+    if (asked === undefined) {
+      if (view.trace) this.detail.missing(view.trace);
+      else this.root.querySelector(".tw-detail").hidden = true;
+      this.opened = null;
+      return;
+    }
+    this.list.select(asked);
+    const name = `${asked} ${this.arms} ${view.step}`;
+    if (this.opened === name) return; // a filter changed, not what is open
+    this.opened = name;
+    this.number = asked;
+    this.ready = this.detail.open(asked, this.arms, view.step === "" ? null : Number(view.step));
+  }
+
+  tell(found) {
+    const { store, searching } = this;
+    const damaged = store.arms.filter((arm) => arm.damaged).map((arm) => `${count(arm.damaged, "row")} of ${arm.name}`);
+    const said = `${found.toLocaleString("en")} of ${count(store.keys.length, "problem")}`;
+    this.said.querySelector("[data-part=said]").textContent = searching ? `${said} so far; ${searching}` : said;
+    this.said.querySelector("[data-part=damaged]").textContent = damaged.length ? `Damaged and left out: ${damaged.join(", ")}.` : "";
+    this.said.querySelector("[data-view=stop]").hidden = !searching;
+  }
+
+  async search() {
+    this.hunt?.abort();
+    const hunt = (this.hunt = new AbortController());
+    this.matches = this.view.text ? new Map() : null;
+    this.searching = this.view.text ? "searching" : "";
+    this.refresh();
+    if (!this.view.text) return;
+    await this.store.search(this.view.text, (matches, done, blocks) => {
+      if (hunt.signal.aborted) return;
+      this.matches = matches;
+      this.searching = done < blocks ? `${Math.round((100 * done) / blocks)} % searched` : "";
+      this.refresh();
+    }, hunt.signal);
+  }
+
+  // -- from the page to the address ----------------------------------------------------------------------------------
+
+  // Changes the view; a new trace is a new entry of the history, everything else replaces the last.
+  change(part, entry = false) {
+    const view = { ...this.view, ...part };
+    const now = performance.now();
+    const push = entry && now - (this.pushed ?? -Infinity) > 700; // holding a key down is one visit
+    if (entry) this.pushed = now;
+    history[push ? "pushState" : "replaceState"](null, "", writeAddress(view));
+    this.go(view);
+  }
+
+  choose(number) {
+    this.change({ trace: this.store.keys[number], step: "" }, true);
+  }
+
+  filtered(name) {
+    const { form } = this;
+    const value = (field) => form.elements[field].value;
+    if (name === "a" || name === "b") {
+      const [a, b] = [value("a"), value("b")];
+      const pair = Boolean(b) && a !== b;
+      const outcome = !pair && OUTCOMES[this.view.outcome]?.pair ? "" : this.view.outcome;
+      const trace = this.store.keys[this.number] ?? this.view.trace; // stay with the problem
+      this.change({ arms: pair ? `${a},${b}` : a, failure: "", outcome, trace, step: "" });
+    } else if (name === "back") {
+      this.change({ back: form.elements.back.checked ? "1" : "" });
+    } else if (name === "text") {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.change({ text: value("text").trim() }), 250);
+    } else {
+      this.change({ [name]: value(name) });
+    }
+  }
+
+  stepped() {
+    // The place in the replay goes into the copied link, not into the address: a history of ticks helps nobody.
+  }
+
+  link() {
+    const { replay } = this.detail;
+    const step = replay.atEnd ? "" : String(replay.step || "");
+    const view = { ...this.view, trace: this.store.keys[this.number], arms: this.arms.map((n) => this.store.arms[n].name).join(","), step };
+    return location.href.replace(/#.*$/s, "") + writeAddress(view);
+  }
+
+  click(button) {
+    const what = button?.dataset.view;
+    if (what === "colour" || what === "fold") this.change({ [what]: this.view[what] ? "" : "1" });
+    else if (what === "stop") {
+      this.hunt?.abort();
+      this.searching = "";
+      this.refresh();
+    } else if (what === "previous" || what === "next") this.list.move(what === "next" ? 1 : -1);
+    else if (what === "link") this.copy(button);
+  }
+
+  async copy(button) {
+    const link = this.link();
+    const said = button.textContent;
+    try {
+      await navigator.clipboard.writeText(link);
+      button.textContent = "copied";
+    } catch {
+      history.replaceState(null, "", new URL(link).hash); // no clipboard here: the address bar has it
+      button.textContent = "it is in the address bar";
+    }
+    setTimeout(() => (button.textContent = said), 1600);
+  }
+
+  key(event) {
+    const { target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input, select, textarea")) return;
+    if (event.key === "j" || event.key === "k") this.list.move(event.key === "j" ? 1 : -1);
+    else if (event.key === "Enter" && target.matches(".tw-list")) this.root.querySelector(".tw-detail").focus();
+    else if (target.matches("button, summary") && event.key === " ") return;
+    else if (target.closest(".tw-list") || !this.detail.replay.key(event)) return;
+    event.preventDefault();
+  }
+}
+
+function options(select, pairs) {
+  select.replaceChildren(...pairs.map(([value, label]) => el("option", { value }, label)));
+}
+
+window.thinktwice = Object.assign(window.thinktwice ?? {}, { Tape, eventsOf, perform });
+
+(async () => {
+  const root = document.getElementById("traces");
+  if (!root?.querySelector(".tw-filters")) return;
+  if (!window.DecompressionStream) {
+    root.querySelector(".tw-count").textContent = "This browser cannot unpack the traces; open the page in a newer one.";
+    return;
+  }
+  window.thinktwice.viewer = new Viewer(root, await Store.open());
+  root.setAttribute("data-ready", "");
+})();
