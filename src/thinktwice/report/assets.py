@@ -1,4 +1,4 @@
-"""Style sheets and scripts of the pages, as text. Law 9: a page runs the scripts that are named in its policy, no other."""
+"""Style sheets and scripts of the pages, as text. Law 9: a page runs the scripts its policy names, and no other."""
 
 import base64
 import gzip

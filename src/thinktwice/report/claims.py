@@ -46,6 +46,11 @@ def interval(ci: Sequence[float], *, sign: bool = True) -> str:
     return f"{points(ci[0], sign=sign)} to {points(ci[1], sign=sign)}"
 
 
+def probability(p: float | None) -> str:
+    """Return a p-value: "0.0312", "< 0.0001"; a dash where there is none."""
+    return "–" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
 def cell_text(cell: Cell) -> str:
     """Return an accuracy with its interval: "77.4 % (73.5 to 80.9)"."""
     return f"{percent(cell.accuracy)} ({100 * cell.ci[0]:.1f} to {100 * cell.ci[1]:.1f})"

@@ -1,42 +1,38 @@
 """Everything the page shows, read from a run directory. Law: what is missing is said to be missing, never made up."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from thinktwice.config import Recipe, parse
 from thinktwice.records import Summary, TraceRecord
-from thinktwice.report.claims import percent
+from thinktwice.report.making import StageCost, Training, read_trainings, stage_costs
+from thinktwice.report.outcomes import Flips, Outcomes, flips, link, read_outcomes
 from thinktwice.run import Run, read_json
-from thinktwice.show import Decode, Mark, Piece, laid_out, printable, trace_pieces
-
-SAMPLES = 8
-"""Problems whose traces are shown side by side."""
+from thinktwice.show import Decode, Piece, laid_out, printable, trace_pieces
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What a training was about to learn, as its audit wrote it down before step 1."""
+class ArmFacts:
+    """What an arm is, in words, and what it cost."""
 
-    facts: tuple[tuple[str, str], ...]
-    """(what, value), in words."""
-    lengths: tuple[int, ...]
-    """5 %, median, 95 %, longest, allowed; in tokens; empty when not written down."""
-    sample: tuple[Piece, ...]
-    sample_id: str
-
-
-@dataclass(frozen=True)
-class Training:
-    """One arm's training."""
-
-    arm: str
-    loss: tuple[tuple[float, float], ...]
-    """(step, loss)."""
-    dev_loss: tuple[tuple[float, float], ...]
-    audit: Audit | None
+    name: str
+    weights: str
+    """Whose weights it runs on."""
+    method: str
+    """What it does differently from the recipe's method."""
+    settings: Mapping[str, Any]
+    """The method's options as it solved, choices made on dev included; empty while it has not."""
+    trained_tokens: int | None
+    """Tokens its weights were trained on; None when it trains none, or it was not recorded."""
+    train_rate: float | None
+    """Tokens a second while training."""
+    sampled_tokens: int
+    """Tokens sampled for the answers, all levels together."""
+    dropped_tokens: int
+    """Of those: not part of a reply."""
+    solve_rate: float | None
+    """Sampled tokens a second of the solve stage, loading and scoring included."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Sample:
-    """One problem, answered by every arm."""
+    """One problem, answered by every arm: for readers without a script, and for paper."""
 
     key: str
     level: int
@@ -62,6 +58,7 @@ class Sample:
     kind: str
     """Why it is shown."""
     answers: tuple[Answer, ...]
+    link: str
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,21 @@ class Page:
     run: Run
     recipe: Recipe
     summary: Summary | None
+    outcomes: Outcomes
+    flips: Flips | None
+    """The headline's two arms, problem by problem."""
+    arms: tuple[ArmFacts, ...]
     trainings: tuple[Training, ...]
+    stages: tuple[StageCost, ...]
     samples: tuple[Sample, ...]
+    decode: Decode | None
+
+    @property
+    def level(self) -> int | None:
+        """The level that matters most: the headline's, or the hardest that was answered."""
+        if self.recipe.headline:
+            return self.recipe.headline.level
+        return max(self.outcomes.levels, default=None)
 
 
 def gather(run: Run) -> Page:
@@ -80,10 +90,25 @@ def gather(run: Run) -> Page:
     recipe = parse(Recipe, run.config, str(run.root / "config.json"))
     saved = run.summary()
     summary = None if saved is None else parse(Summary, saved, str(run.root / "summary.json"))
+    written = run.trace_names()
+    rows = {name: run.traces(name).done for name in recipe.arms if name in written}
+    outcomes = read_outcomes(rows)
     decode = _decoder(run)
-    arms = [name for name, arm in recipe.arms.items() if arm.trains]
-    trainings = tuple(t for name in arms if (t := _training(run, name, decode)) is not None)
-    return Page(run, recipe, summary, trainings, tuple(_samples(run, recipe)))
+    trainings = tuple(read_trainings(run, [name for name, arm in recipe.arms.items() if arm.trains], decode))
+    plan = recipe.headline
+    paired = flips(outcomes, plan.a, plan.b, plan.level, summary) if plan and summary else None
+    return Page(
+        run,
+        recipe,
+        summary,
+        outcomes,
+        paired,
+        tuple(_arm(run, recipe, name, outcomes, trainings) for name in recipe.arms),
+        trainings,
+        tuple(stage_costs(run, recipe)),
+        tuple(_samples(paired, rows)),
+        decode,
+    )
 
 
 def _decoder(run: Run) -> Decode | None:
@@ -97,97 +122,65 @@ def _decoder(run: Run) -> Decode | None:
     return lambda token_ids: str(tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
 
-def _training(run: Run, arm: str, decode: Decode | None) -> Training | None:
-    metrics, audit = (run.artefact(f"train-{arm}", file) for file in ("metrics.jsonl", "audit.json"))
-    if metrics is None and audit is None:
-        return None
-    rows = list(_lines(metrics)) if metrics else []
-    loss = tuple((float(row["step"]), float(row["loss"])) for row in rows if row.get("loss") is not None)
-    dev = tuple((float(row["step"]), float(row["dev_loss"])) for row in rows if row.get("dev_loss") is not None)
-    return Training(arm, loss, dev, _audit(read_json(audit), decode) if audit else None)
-
-
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # the last line of a process that was killed
-        if isinstance(row, dict) and "step" in row:
-            yield row
-
-
-def _audit(saved: Mapping[str, Any], decode: Decode | None) -> Audit:
-    facts = [("examples", f"{saved['n']:,}")] if "n" in saved else []
-    if "tokens" in saved:
-        facts.append(("tokens", f"{saved['tokens']:,}"))
-    if "supervised" in saved:
-        facts.append(("learned", f"{saved['supervised']:,} ({percent(saved['supervised_share'])} of the tokens)"))
-    if "end_learned_share" in saved:
-        share = saved["end_learned_share"]
-        facts.append(("end token learned", "there is none" if share is None else f"in {percent(share)} of examples"))
-    if "layout_share" in saved:
-        facts.append(("trunk and branches", f"{percent(saved['layout_share'])} of examples"))
-    reasons: dict[str, int] = {}
-    for dropped in saved.get("dropped", []):
-        reasons[dropped["reason"]] = reasons.get(dropped["reason"], 0) + 1
-    facts += [("dropped", f"{count:,} {reason}") for reason, count in reasons.items()] or [("dropped", "none")]
-    facts.append(("cut short", "none: nothing is ever truncated"))
-    keys = ("length_p5", "length_p50", "length_p95", "length_max", "max_length")
-    lengths = tuple(int(saved[k]) for k in keys) if all(k in saved for k in keys) else ()
-    return Audit(
-        tuple(facts),
-        lengths,
-        tuple(laid_out(list(_spans(saved, decode)))),
-        str(saved.get("sample_problem_id", "")),
+def _arm(run: Run, recipe: Recipe, name: str, outcomes: Outcomes, trainings: Sequence[Training]) -> ArmFacts:
+    training = next((t for t in trainings if t.arm == name), None)
+    spent = outcomes.spent.get(name, {}).values()
+    sampled = sum(s.sampled for s in spent)
+    seconds = run.seconds().get(f"solve-{name}") if run.artefact(f"solve-{name}", "manifest.json") else None
+    settings = run.artefact(f"solve-{name}", "method.json")
+    return ArmFacts(
+        name,
+        _weights(recipe, name),
+        _method(recipe, name),
+        read_json(settings) if settings else {},
+        training.tokens if training else None,
+        training.rate if training else None,
+        sampled,
+        sum(s.dropped for s in spent),
+        sampled / seconds if seconds else None,
     )
 
 
-def _spans(saved: Mapping[str, Any], decode: Decode | None) -> Iterator[Piece]:
-    marks: dict[str, Mark] = {"learned": "learned", "seen": "seen", "retracted": "retracted"}
-    for span in saved.get("sample", []):
-        ids = span["token_ids"]
-        yield Piece(decode(ids) if decode else f" {' '.join(map(str, ids))} ", marks.get(span["colour"], "seen"))
+def _weights(recipe: Recipe, name: str) -> str:
+    arm = recipe.arms[name]
+    if arm.weights:
+        return f"the weights of {arm.weights}"
+    return "trained here" if arm.trained else "the base model, untouched"
 
 
-def _samples(run: Run, recipe: Recipe) -> Iterator[Sample]:
-    """Choose problems at the headline level, by a rule that is stated on the page and flatters no arm.
+def _method(recipe: Recipe, name: str) -> str:
+    """Say what an arm does differently: another method, other options, votes."""
+    arm = recipe.arms[name]
+    spec = recipe.method_of(name)
+    changes = [f"{key} {_short(value)}" for key, value in arm.method.items() if key != "name"]
+    if arm.match_tokens:
+        changes.append(f"votes with the tokens of {arm.match_tokens}")
+    return ", ".join([spec.name, *changes])
 
-    In the order of the problems: those only `a` answers, those only `b` answers, those neither does, those both do;
-    traces with a retraction first.
-    """
-    names = [name for name in recipe.arms if name in run.trace_names()]
-    rows = {name: run.traces(name).done for name in names}
-    if not rows:
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_short(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_short, value))
+    return str(value)
+
+
+def _samples(paired: Flips | None, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sample]:
+    """Show one problem gained and one lost, the first of each with a retraction (or the first): no choice by taste."""
+    if paired is None:
         return
-    plan = recipe.headline
-    a, b = (plan.a, plan.b) if plan and plan.a in rows and plan.b in rows else (names[-1], names[0])
-    names = [a, b, *(name for name in names if name not in (a, b))]
-    levels = sorted({row["level"] for row in rows[a].values() if "level" in row})
-    level = plan.level if plan and plan.level in levels else next(iter(levels[-1:]), None)
-    keys = [k for k, row in rows[a].items() if k in rows[b] and row.get("level") == level]
-
-    def right(name: str, key: str) -> bool:
-        return bool(rows[name][key]["score"]["value"] == 1)
-
-    def retracts(key: str) -> bool:
-        return any(not step["kept"] for step in rows[a][key]["trace"]["steps"])
-
-    kinds = {
-        f"only {a} is right": [k for k in keys if right(a, k) and not right(b, k)],
-        f"only {b} is right": [k for k in keys if right(b, k) and not right(a, k)],
-        "neither is right": [k for k in keys if not right(a, k) and not right(b, k)],
-        "both are right": [k for k in keys if right(a, k) and right(b, k)],
-    }
-    queues = {kind: sorted(found, key=lambda k: not retracts(k)) for kind, found in kinds.items()}
-    for place in range(SAMPLES):
-        for kind, queue in queues.items():
-            if place < len(queue) and place < SAMPLES // 4:
-                yield _sample(queue[place], kind, [(name, rows[name]) for name in names if queue[place] in rows[name]])
+    names = [paired.a, paired.b, *(name for name in rows if name not in (paired.a, paired.b))]
+    for kind, found in ((f"only {paired.a} is right", paired.gained), (f"only {paired.b} is right", paired.lost)):
+        keys = [flip.key for flip in found]
+        retracting = (k for k in keys if any(not s.get("kept", True) for s in rows[paired.a][k]["trace"]["steps"]))
+        key = next(retracting, next(iter(keys), None))
+        if key is not None:
+            yield _sample(key, kind, [(name, rows[name][key]) for name in names if key in rows[name]])
 
 
 def _sample(key: str, kind: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Sample:
-    records = [parse(TraceRecord, done[key], f"traces/{name}.jsonl") for name, done in rows]
+    records = [parse(TraceRecord, row, f"traces/{name}.jsonl") for name, row in rows]
     first = records[0]
     answers = tuple(
         Answer(
@@ -200,4 +193,5 @@ def _sample(key: str, kind: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) 
         )
         for r in records
     )
-    return Sample(key, first.level, printable(first.question), first.reference, kind, answers)
+    question, reference = printable(first.question), printable(first.reference)
+    return Sample(key, first.level, question, reference, kind, answers, link(key, *(r.arm for r in records[:2])))

@@ -12,14 +12,15 @@
   } catch {
     // not remembered: as the system says
   }
+  if (!themes.includes(theme)) theme = "auto";
 
   const apply = () => {
-    if (theme === "light" || theme === "dark") root.dataset.theme = theme;
-    else delete root.dataset.theme;
+    if (theme === "auto") delete root.dataset.theme;
+    else root.dataset.theme = theme;
     for (const button of document.querySelectorAll("[data-theme-toggle]")) {
       const sign = document.createElement("span");
       sign.setAttribute("aria-hidden", "true");
-      sign.textContent = signs[theme] ?? signs.auto;
+      sign.textContent = signs[theme];
       button.replaceChildren(sign, ` ${theme}`);
       button.setAttribute("aria-label", `Theme: ${theme}`);
       button.title = "Theme: as the system, light or dark (t)";
