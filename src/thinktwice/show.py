@@ -86,6 +86,8 @@ class Transcript:
 
     def __init__(self) -> None:
         self._tokens: list[tuple[int, Mark]] = []
+        self._visible: list[int] = []
+        """Places of the tokens that stand, in order."""
 
     def on(self, kind: str, token_ids: Sequence[int], *, control_ids: frozenset[int] = frozenset()) -> None:
         """Take in one event of the decoder.
@@ -93,21 +95,19 @@ class Transcript:
         Args:
             kind: "written", "inserted" or "deleted"; others ("rejected", "stopped") change nothing that is visible.
             token_ids: the ids concerned; of a deletion, the ids removed from the end of the visible text, in order.
-            control_ids: ids that are shown as one undo sign instead of text when they are deleted.
+            control_ids: ids that are shown as one undo sign instead of text.
         """
-        if kind == "written":
-            self._tokens += [(token_id, "written") for token_id in token_ids]
-        elif kind == "inserted":
-            self._tokens += [(token_id, "seen") for token_id in token_ids]
+        if kind in ("written", "inserted"):
+            mark: Mark = "written" if kind == "written" else "seen"
+            self._visible += range(len(self._tokens), len(self._tokens) + len(token_ids))
+            self._tokens += [(token_id, "undo" if token_id in control_ids else mark) for token_id in token_ids]
         elif kind == "deleted":
-            left = len(token_ids)
-            for place in range(len(self._tokens) - 1, -1, -1):
+            stand = max(0, len(self._visible) - len(token_ids))
+            for place in self._visible[stand:]:
                 token_id, mark = self._tokens[place]
-                if not left:
-                    break
-                if mark in ("written", "seen"):
-                    self._tokens[place] = (token_id, "undo" if token_id in control_ids else "retracted")
-                    left -= 1
+                undoes = mark == "undo" or token_id in control_ids
+                self._tokens[place] = (token_id, "undo" if undoes else "retracted")
+            del self._visible[stand:]
 
     def pieces(self, decode: Decode) -> list[Piece]:
         """Return what has been written so far."""
@@ -169,11 +169,21 @@ def to_plain(pieces: Sequence[Piece]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text with control characters other than line breaks and tabs spelled out.
+    """Return text with everything but line breaks and tabs spelled out that would change how other text is shown.
 
-    A model may write terminal escape sequences; shown raw they could rewrite the screen.
+    A model may write terminal escape sequences, which could rewrite the screen; marks that reverse the direction of
+    writing, which could show an answer backwards; and half characters, which no terminal takes.
     """
-    return "".join(
-        c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f") else c.encode("unicode_escape").decode()
-        for c in text
-    )
+    return text.translate(_SPELLED)
+
+
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Unicode's bidirectional marks, embeddings, overrides and isolates."""
+_BREAKS = (0x2028, 0x2029)
+_SURROGATES = range(0xD800, 0xE000)
+_SPELLED = {
+    code: chr(code).encode("unicode_escape").decode()
+    for code in (*_CONTROLS, *_DIRECTIONS, *_BREAKS, *_SURROGATES)
+    if chr(code) not in "\n\t"
+}

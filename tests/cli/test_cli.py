@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from thinktwice import cli
-from thinktwice.cli.progress import live_transcript, watching
 from thinktwice.config import Arm, Recipe, Spec, to_dict
 from thinktwice.records import Cell, Comparison, Summary, TraceRecord
 from thinktwice.run import Run, Stage
@@ -89,7 +88,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
     app, runner = cli.build(), CliRunner()
     top = runner.invoke(app, ["--help"])
     names = [f.__name__.replace("evaluate", "eval") for f, _ in cli.COMMANDS]
-    assert " ".join(names) == "run train solve eval show report export pretrain tasks methods doctor"
+    assert " ".join(names) == "run watch train solve eval show report export pretrain tasks methods doctor"
     for name in names:
         assert re.search(rf"\b{name}\b", top.output)
         shown = runner.invoke(app, [name, "--help"])
@@ -233,40 +232,3 @@ def test_the_doctor_says_what_to_do_and_keeps_secrets(call: Call, monkeypatch: p
     assert "→ OMP_NUM_THREADS=4096 is more than there are cores" in out
     assert "→ HF_HUB_OFFLINE is set" in out
     assert re.search(r"^torch +\d", out, re.MULTILINE)
-
-
-class Event:
-    def __init__(self, kind: str, text: str) -> None:
-        self.kind, self.token_ids = kind, [ord(c) for c in text]
-
-
-def test_a_live_transcript_in_a_pipe_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with live_transcript() as on_event:
-        for kind, text in (("written", "a"), ("written", "xy"), ("deleted", "xy"), ("written", "b"), ("stopped", "")):
-            on_event(Event(kind, text), lambda ids: "".join(map(chr, ids)))
-    assert capsys.readouterr().out == "a[-xy-]b\n"
-
-
-class Moment:
-    def __init__(self, stage: str, done: float, note: str = "") -> None:
-        self.stage, self.done, self.note = stage, done, note
-
-
-def test_progress_without_a_terminal_is_a_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    with watching() as listen:
-        for done in (0.0, 0.1, 0.2):
-            listen(Moment("train-a", done, "loss 1.0"))
-        listen(Moment("solve-a", 0.5))
-    assert capsys.readouterr().err.splitlines() == ["train-a   0% loss 1.0", "solve-a  50%"]
-
-
-def test_progress_on_a_terminal_obeys_no_markup(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    with watching() as listen:
-        listen(Moment("train-a", 0.3, "[/nonsense] 3"))
-        listen(Moment("solve-a", 1.0, "done"))
-    shown = capsys.readouterr().err
-    assert "train-a" in shown
-    assert "solve-a" in shown

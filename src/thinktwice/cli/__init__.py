@@ -10,11 +10,12 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import look, make, work
+from thinktwice.cli import look, make, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (work.run, "thinktwice run recipes/backtrack.yaml train.lr=1e-3 name=slower"),
+    (watch.watch, "thinktwice watch runs/backtrack"),
     (work.train, "thinktwice train recipes/backtrack.yaml --arm backtrack"),
     (work.solve, 'thinktwice solve "Ann has 3. Ben has Ann plus 4. How many does Ben have?"'),
     (work.evaluate, "thinktwice eval runs/backtrack --tasks thinktwice_arith --limit 200"),

@@ -3,17 +3,21 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.logging import RichHandler
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.text import Text
 
-from thinktwice.show import Transcript, to_plain, to_rich
+from thinktwice.cli.view import roughly, standing_sentence, view
+from thinktwice.errors import ThinkTwiceError
+from thinktwice.run import Progress
+from thinktwice.show import printable
+from thinktwice.status import StageState, StageStatus, Standing, Status, Watcher
 
 EVERY = 20.0
 """Seconds between two lines about the same stage where there is no terminal."""
@@ -42,84 +46,121 @@ def logging_to(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Any], None]]:
-    """Yield a listener for the pipeline's `Progress`: one bar a stage on a terminal, now and then a line elsewhere."""
-    console = Console(stderr=True)
+def watching(root: Path | None = None, title: str = "") -> Iterator[Callable[[Any], None]]:
+    """Yield a listener for the pipeline's `Progress`: a live view on a terminal, now and then a line elsewhere.
+
+    The view of a run is made from its directory `root`, exactly as another process sees it; what has no directory of
+    its own is shown under `title`, from what the listener is told.
+    """
+    console = interactive(sys.stderr)
     with logging_to(console):
-        yield from _bars(console) if console.is_terminal else _lines()
+        yield from _live(console, root, title) if console.is_interactive else _lines(root)
 
 
-def _bars(console: Console) -> Iterator[Callable[[Any], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"),
-               TimeElapsedColumn(), TextColumn("[bright_black]{task.fields[note]}"))  # fmt: skip
-    with Bars(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def listen(progress: Any) -> None:
-            for stage, task in tasks.items():
-                if stage != progress.stage:
-                    bars.update(task, completed=1.0, note="")
-                    bars.stop_task(task)
-            if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(progress.stage, total=1.0, note="")
-            bars.update(tasks[progress.stage], completed=progress.done, note=progress.note.replace("[", "\\["))
-
-        yield listen
+def interactive(stream: TextIO) -> Console:
+    """Return a console that is interactive where what is written can be written over, whatever FORCE_COLOR says."""
+    console = Console(file=stream, highlight=False)
+    console.is_interactive = stream.isatty() and not console.is_dumb_terminal
+    return console
 
 
-def _lines() -> Iterator[Callable[[Any], None]]:
+def live_view(console: Console, look: Callable[[], Status | None], *, resume: bool = False) -> Live:
+    """Return a view that draws what `look` returns four times a second."""
+
+    def draw() -> RenderableType:
+        status = look()
+        return Text() if status is None else view(status, console.width, console.height, resume=resume)
+
+    return Live(console=console, get_renderable=draw, refresh_per_second=4, vertical_overflow="crop")
+
+
+def _live(console: Console, root: Path | None, title: str) -> Iterator[Callable[[Any], None]]:
+    told = Told(title or (root.name if root else ""))
+    watcher: list[Watcher] = []
+
+    def look() -> Status | None:
+        if not told.stages or root is None:
+            return told.status() if told.stages else None
+        with suppress(ThinkTwiceError):  # it was there when the listener was told something; whoever works says more
+            watcher[:] = watcher or [Watcher(root)]
+            return watcher[0].read()
+        return None
+
+    with live_view(console, look):
+        yield told.listen
+
+
+class Told:
+    """A status made from what a listener is told, for work that has no run directory."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began = time.monotonic()
+        self.stages: dict[str, tuple[Any, float]] = {}
+        """By name: what was told last, and when the stage began."""
+
+    def listen(self, progress: Any) -> None:
+        """Take note."""
+        began = self.stages[progress.stage][1] if progress.stage in self.stages else time.monotonic()
+        self.stages[progress.stage] = progress, began
+
+    def status(self) -> Status:
+        """Return the status now."""
+        stages = list(self.stages.values())
+        ends = [*(began for _, began in stages[1:]), time.monotonic()]
+        shown = []
+        for place, ((told, began), end) in enumerate(zip(stages, ends, strict=True)):
+            state: StageState = "running" if place == len(stages) - 1 else "done"
+            shown.append(StageStatus(told.stage, state, told.done, end - began, told.note, told.eta_s))
+        now = stages[-1][0]
+        return Status(self._name, "", "running", tuple(shown), now.tokens_per_second, now.eta_s)
+
+
+def _lines(root: Path | None) -> Iterator[Callable[[Any], None]]:
     said: dict[str, float] = {}
+    shown: list[Standing] = []
+    watcher: list[Watcher] = []
+
+    def due(what: str) -> bool:
+        now = time.monotonic()
+        if now - said.get(what, -EVERY) < EVERY:
+            return False
+        said[what] = now
+        return True
 
     def listen(progress: Any) -> None:
-        now = time.monotonic()
-        if now - said.get(progress.stage, -EVERY) >= EVERY:
-            said[progress.stage] = now
-            line = f"{progress.stage} {progress.done:4.0%} {progress.note}".rstrip()
-            print(line, file=sys.stderr, flush=True)
+        if due(progress.stage):
+            print(line_of(progress), file=sys.stderr, flush=True)
+        if root is None or not progress.stage.startswith("solve-"):
+            return
+        with suppress(ThinkTwiceError):
+            watcher[:] = watcher or [Watcher(root)]
+            standing = watcher[0].read().comparison
+            if standing is not None and [standing] != shown and (standing.n == standing.of or due("comparison")):
+                shown[:] = [standing]
+                print(standing_sentence(standing), file=sys.stderr, flush=True)
 
     yield listen
 
 
-@contextmanager
-def training() -> Iterator[Callable[[Any], None]]:
-    """Yield a listener for the trainer's step reports."""
-    from types import SimpleNamespace
+def line_of(progress: Any) -> str:
+    """Return what a listener is told, on one line."""
+    parts = [progress.note] if progress.note else []
+    if progress.tokens_per_second is not None:
+        parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
+    if progress.eta_s is not None:
+        parts.append(f"{roughly(progress.eta_s)} left")
+    return printable(f"{progress.stage} {progress.done:4.0%} {' · '.join(parts)}".rstrip())
 
-    with watching() as listen:
+
+@contextmanager
+def training(title: str = "pretraining") -> Iterator[Callable[[Any], None]]:
+    """Yield a listener for the trainer's step reports."""
+    with watching(title=title) as listen:
 
         def on_step(step: Any) -> None:
-            note = f"loss {step.loss:.3f} · {step.tokens_per_second:,.0f} tokens/s · {step.eta_s:.0f} s left"
-            listen(SimpleNamespace(stage=f"{step.steps} steps", done=step.step / step.steps, note=note))
+            note = f"loss {step.loss:.3f}"
+            stage = f"{step.steps} steps"
+            listen(Progress(stage, step.step / step.steps, note, step.tokens_per_second, step.eta_s))
 
         yield on_step
-
-
-@contextmanager
-def live_transcript() -> Iterator[Callable[[Any, Callable[[Sequence[int]], str]], None]]:
-    """Yield a listener for decoding events that keeps the transcript on the terminal up to date.
-
-    In a pipe, or where colour is not wanted, the whole transcript is printed once at the end, retractions in `[-...-]`.
-    """
-    console = Console(highlight=False)
-    transcript = Transcript()
-    spell: list[Callable[[Sequence[int]], str]] = []
-    coloured = console.is_terminal and console.color_system is not None and not console.no_color
-
-    with logging_to(Console(stderr=True)):
-        if coloured:
-            with Live(console=console, refresh_per_second=20, vertical_overflow="visible") as live:
-
-                def show(event: Any, decode: Callable[[Sequence[int]], str]) -> None:
-                    transcript.on(event.kind, event.token_ids)
-                    live.update(to_rich(transcript.pieces(decode)))
-
-                yield show
-            return
-
-        def keep(event: Any, decode: Callable[[Sequence[int]], str]) -> None:
-            spell[:] = [decode]
-            transcript.on(event.kind, event.token_ids)
-
-        yield keep
-    if spell:
-        print(to_plain(transcript.pieces(spell[0])))

@@ -31,7 +31,8 @@ def run(
 ) -> None:
     """Train and score every arm of a recipe, and write the page.
 
-    Interrupted or killed, the same command goes on where it stopped.
+    On a terminal: what is done, how long it will take, and how the comparison stands; elsewhere a line now and then.
+    Interrupted or killed, the same command goes on where it stopped. From another terminal: thinktwice watch.
     """
     from thinktwice.cli.progress import quiet_loading, watching
     from thinktwice.cli.tables import outcome
@@ -39,7 +40,7 @@ def run(
     from thinktwice.report import report
 
     loaded = load(Recipe, recipe, overrides or ())
-    with watching() as listen:
+    with watching(runs / loaded.name) as listen:
         from thinktwice import pipeline
 
         quiet_loading()
@@ -61,7 +62,7 @@ def train(
 
     loaded = load(Recipe, recipe, overrides or ())
     chosen = arm or (loaded.headline.a if loaded.headline else next(iter(loaded.arms)))
-    with watching() as listen:
+    with watching(runs / loaded.name) as listen:
         from thinktwice import pipeline
 
         quiet_loading()
@@ -79,27 +80,54 @@ def solve(
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to sample at most, retracted ones included.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+    undo_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Added to the undo token's logit: above 0 takes back more, below 0 less; default: what dev chose.",
+            show_default=False,
+        ),
+    ] = None,
+    transcript: Annotated[
+        bool, typer.Option("--transcript", help="In a pipe, too, show what was taken back, as [-...-].")
+    ] = False,
+    pace: Annotated[
+        float | None, typer.Option(help="Write no faster than this many tokens a second, to follow by eye.", min=0.1)
+    ] = None,
 ) -> None:
     """Answer one question, showing what the model takes back while it does.
 
-    On a terminal retracted text is red and struck through; in a pipe it stands between [- and -].
+    On a terminal retracted text is red and struck through (without colour: [-...-]). In a pipe standard output is the
+    reply alone. What it came to, a line with answer, tokens, retractions and speed, goes to standard error. Control
+    characters that a model writes are spelled out.
     """
     import sys
+    import time
 
-    from thinktwice.cli.progress import live_transcript, quiet_loading
+    from thinktwice.cli.progress import interactive, logging_to, quiet_loading
+    from thinktwice.cli.transcript import Page, summary_line
+    from thinktwice.show import printable, to_plain, trace_pieces
+    from thinktwice.types import Sampling
 
     text = sys.stdin.read().strip() if question == "-" else question
     if not text:
         raise ConfigError('there is no question; write it in quotes: thinktwice solve "..."')
     chosen = model_directory(model, runs)
-    with live_transcript() as on_event:
-        from thinktwice.answer import solve_question
+    console, errors = interactive(sys.stdout), interactive(sys.stderr)
+    with logging_to(errors), Page(console, pace=pace) as page:
+        from thinktwice.answer import open_model
 
         quiet_loading()
-        options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-        trace = solve_question(text, chosen, on_event=on_event, options=options)
+        saved = open_model(chosen)
+        page.control_ids = saved.render.special_ids
+        began = time.monotonic()
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        trace = saved.answer(text, sampling, on_event=page.on_event, bias=undo_threshold)
+        seconds = time.monotonic() - began - page.waited
     if trace.error:
         raise RunError(f"the model could not answer: {trace.error}")
+    if not console.is_interactive:
+        print(to_plain(trace_pieces(trace)) if transcript else printable(trace.reply), flush=True)
+    errors.print(printable(summary_line(trace, seconds)), style="bright_black", markup=False, highlight=False)
 
 
 def evaluate(

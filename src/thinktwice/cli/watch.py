@@ -1,0 +1,68 @@
+"""The command that looks at a run from another terminal: watch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thinktwice.cli.work import Runs
+
+
+def watch(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run directory; default: the newest.", show_default=False)
+    ] = None,
+    runs: Runs = Path("runs"),
+    once: Annotated[bool, typer.Option("--once", help="Print how the run stands, once.")] = False,
+) -> None:
+    """Watch a run that another process works on: what is done, what is left, and how the comparison stands.
+
+    Only files are read, so it can be done at any time, from any machine that sees the directory. It ends when the run
+    does: 0 when the run finished, 1 when it stopped; Ctrl-C ends the watching, not the run. In a pipe: as with --once.
+    """
+    import sys
+    import time
+
+    from rich.console import Console
+
+    from thinktwice.cli.progress import interactive, live_view
+    from thinktwice.cli.tables import outcome
+    from thinktwice.cli.view import view
+    from thinktwice.status import Watcher
+
+    root = run or newest(runs)
+    watcher = Watcher(root)
+    console: Console = interactive(sys.stdout)
+    status = watcher.read()
+    if once or not console.is_interactive:
+        console.print(view(status, console.width))
+        return
+    try:
+        with live_view(console, watcher.read, resume=True):
+            while status.state == "running":
+                time.sleep(0.5)
+                status = watcher.read()
+    except KeyboardInterrupt:
+        typer.echo(f"{status.name} goes on; thinktwice watch {root} looks again", err=True)
+        return
+    if status.state != "finished":
+        raise typer.Exit(1)
+    console.print()
+    outcome(root)
+    page = root / "report.html"
+    typer.echo(f"report: {page}" if page.exists() else f"report: thinktwice report {root}")
+
+
+def newest(runs: Path) -> Path:
+    """Return the directory of the run that said something last.
+
+    Raises:
+        RunError: there is none.
+    """
+    from thinktwice.errors import RunError
+    from thinktwice.status import list_runs
+
+    found = list_runs(runs)
+    if not found:
+        raise RunError(f"there is no run under {runs}/ to watch; name its directory, or where the runs are with --runs")
+    return Path(found[0].root)
