@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from thinktwice.errors import ConfigError, RunError
 from thinktwice.report.assets import asset, content_policy
-from thinktwice.report.claims import NOISE, interval, percent, points
+from thinktwice.report.claims import NOISE, interval, percent, points, probability
 from thinktwice.report.compare.sides import home, read_sides
 from thinktwice.run import Run, write_text
 
@@ -77,15 +77,15 @@ def compare_page(runs: Sequence[Run], link: Link | None = None) -> str:
     from thinktwice.report.compare.view import view
 
     shared = home(runs) if runs else Path()
-    scripts = [asset("theme.js")]
+    scripts = asset("theme.js"), asset("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "points": points, "interval": interval, "part": _part}
+    environment.filters |= {"percent": percent, "points": points, "interval": interval, "p": probability, "part": _part}
     here = files(__package__)
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         view=view(read_sides(runs), link or (lambda run: _beside(run, shared))),
         noise=NOISE,
-        style=Markup(asset("style.css") + (here / "compare.css").read_text(encoding="utf-8")),
+        style=Markup(asset("style.css") + asset("page.css") + (here / "compare.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         policy=content_policy(*scripts),
     )

@@ -64,12 +64,14 @@ def accuracy(
         floor: the lowest accuracy on the axis.
     """
     levels = sorted({level for cells in lines.values() for level in cells})
-    plot = Plot((levels[0], levels[-1]), (floor, 1.0), 320, 210, left=46, right=34, top=14, bottom=26)
+    plot = Plot((levels[0], levels[-1]), (floor, 1.0), 250, 170, left=48, right=26, top=10, bottom=24)
     parts: list[str] = []
     for share in ticks(floor, 1.0, 4):
         (x0, y), (x1, _) = plot.at(levels[0], share), plot.at(levels[-1], share)
         parts.append(f'<line class="grid" x1="{x0}" y1="{y}" x2="{x1}" y2="{y}"/>')
         parts.append(f'<text class="tick" x="{x0 - 7}" y="{y + 4}" text-anchor="end">{100 * share:g} %</text>')
+    (x0, base), (x1, _) = plot.at(levels[0], floor), plot.at(levels[-1], floor)
+    parts.append(f'<line class="axis" x1="{x0}" y1="{base}" x2="{x1}" y2="{base}"/>')
     for level in levels:
         x, base = plot.at(level, floor)
         if level == marked:
@@ -101,8 +103,8 @@ def accuracy(
 
 
 def lowest(cells: Sequence[Cell]) -> float:
-    """Return where the accuracy axis begins: the quarter below every interval."""
-    return max(0.0, math.floor(4 * min((c.ci[0] for c in cells), default=0.0)) / 4)
+    """Return where the accuracy axis begins: the fifth below every interval."""
+    return max(0.0, math.floor(5 * min((c.ci[0] for c in cells), default=0.0)) / 5)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

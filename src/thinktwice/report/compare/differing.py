@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from thinktwice.report.compare.sides import Side
+from thinktwice.report.compare.text import clip
 from thinktwice.run.files import canonical
 
 ABSENT = "–"
+KEY, VALUE = 120, 2000
+"""Characters that are shown of a key and of a value."""
 SEEDS = frozenset({"seed", "train.seed"})
 """Keys of a recipe that only choose another draw of the same experiment."""
 NAMES = frozenset({"name"})
@@ -57,7 +60,11 @@ def rows(mappings: Sequence[Mapping[str, Any]], *, differing: bool = True) -> li
     flattened = [flat(mapping) for mapping in mappings]
     keys = dict.fromkeys(key for mapping in flattened for key in mapping)
     table = [Row(key, tuple(_text(m[key]) if key in m else ABSENT for m in flattened)) for key in keys]
-    return [row for row in table if row.differs or not differing]
+    return [
+        Row(clip(row.key, KEY), tuple(clip(value, VALUE) for value in row.values))
+        for row in table
+        if row.differs or not differing
+    ]
 
 
 def _text(value: Any) -> str:
@@ -77,7 +84,7 @@ def problem_keys(first: Side, second: Side) -> list[str]:
     """Return the keys that differ and decide which problems are answered, as "evaluation.problems: 600 and 200"."""
     found = rows([first.run.config, second.run.config])
     decisive = [row for row in found if row.key.split(".")[0] in PROBLEMS]
-    return [f"{row.key}: {row.values[0]} and {row.values[1]}" for row in decisive]
+    return [f"{row.key}: {clip(row.values[0], 60)} and {clip(row.values[1], 60)}" for row in decisive]
 
 
 def families(sides: Sequence[Side]) -> list[Family]:
@@ -145,5 +152,5 @@ def machine_rows(sides: Sequence[Side]) -> list[Row]:
         for place in places
     ]
     told = {"command", "python", "cpu", "cores", "gpu", "packages.torch", "variables.OMP_NUM_THREADS", "variables"}
-    others = [row for row in rows(places) if row.key not in told]
+    others = [Row(row.key.rpartition(".")[2], row.values) for row in rows(places) if row.key not in told]
     return [*rows(facts, differing=False), *others]

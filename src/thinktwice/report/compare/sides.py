@@ -9,6 +9,7 @@ from typing import Any
 from thinktwice.config import Headline, Recipe, parse
 from thinktwice.errors import ConfigError, RunError
 from thinktwice.records import Cell, Summary
+from thinktwice.report.compare.text import clip
 from thinktwice.run import Run
 from thinktwice.scoring import stats
 
@@ -98,7 +99,7 @@ def read_sides(runs: Sequence[Run]) -> list[Side]:
     names = [place.name for place in places]
     if len(set(names)) < len(names):
         names = [os.path.relpath(place, home(runs)) for place in places]
-    return [_read(letters(i), name, run) for i, (name, run) in enumerate(zip(names, runs, strict=True))]
+    return [_read(letters(i), clip(name, 80), run) for i, (name, run) in enumerate(zip(names, runs, strict=True))]
 
 
 def home(runs: Iterable[Run]) -> Path:

@@ -12,15 +12,14 @@ from thinktwice.report.compare import charts, cost, differing, pairing, words
 from thinktwice.report.compare.differing import Code, Row
 from thinktwice.report.compare.pairing import Contrast, Flips
 from thinktwice.report.compare.sides import Answer, Side
+from thinktwice.report.compare.text import clip
 from thinktwice.report.compare.words import Say
 from thinktwice.run import Run
-from thinktwice.show import printable
 
-QUESTION, ANSWER = 220, 40
+QUESTION, ANSWER = 600, 40
 """Characters that are shown of a question and of an answer."""
 LISTED = 30
 """Flipped problems that are listed each way."""
-BIDI = {ord(c): f"\\u{ord(c):04x}" for c in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 
 
 @dataclass(frozen=True)
@@ -139,15 +138,15 @@ def view(sides: Sequence[Side], link: Callable[[Run], str | None]) -> View:
         words.opening(sides, groups),
         columns,
         tuple(words.comparable(sides, overlaps, codes, places)),
-        tuple(_shortened(differing.recipe_rows(sides))),
+        tuple(differing.recipe_rows(sides)),
         tuple(codes),
-        tuple(_shortened(places)),
+        tuple(places),
         rows,
         differences,
         titles.pop() if len(titles) == 1 else "",
         axis,
         notes,
-        tuple(words.seeds(group) for group in groups),
+        tuple(words.seeds(group) for group in groups if group.repeats or len(group.sides) < len(sides)),
         tuple(_charts(sides)),
         tuple(_levels(sides)),
         tables,
@@ -161,7 +160,7 @@ def _column(number: int, side: Side, link: Callable[[Run], str | None]) -> Colum
     recipe, made = side.recipe, side.run.environment.get("command", [])
     facts = f"{recipe.method.name} on {recipe.task.name} · base {recipe.model.path} · seed {recipe.seed}"
     again = f"thinktwice run {shlex.quote(str(side.run.root / 'config.json'))} --runs again"
-    command = shlex.join(["thinktwice", *made[1:]]) if made else ""
+    command = clip(shlex.join(["thinktwice", *made[1:]]), 400) if made else ""
     return Column(
         side.letter, side.name, number % 8, link(side.run), words.claim(side), clip(facts, 200), again, command
     )
@@ -280,13 +279,3 @@ def _flip(key: str, before: Answer, after: Answer) -> Flip:
 def _stated(answer: Answer) -> str:
     said = clip(answer.said, ANSWER) or "no answer"
     return said if answer.value == 1 or not answer.failure else f"{said} ({clip(answer.failure, ANSWER)})"
-
-
-def _shortened(rows: Sequence[Row]) -> list[Row]:
-    return [Row(clip(row.key, 120), tuple(clip(value, 2000) for value in row.values)) for row in rows]
-
-
-def clip(text: str, longest: int) -> str:
-    """Return text on one line, printable, cut short, and with nothing that changes the direction of writing."""
-    shown = " ".join(printable(text[: 2 * longest]).translate(BIDI).split())
-    return shown if len(shown) <= longest and len(text) <= 2 * longest else f"{shown[: longest - 1]}…"

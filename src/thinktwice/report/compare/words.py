@@ -68,7 +68,7 @@ def opening(sides: Sequence[Side], groups: Sequence[Family]) -> Say:
         mean = sum(gain.difference for gain in gains) / len(gains)
         low, high = min(gain.difference for gain in gains), max(gain.difference for gain in gains)
         return Say(
-            f"Over {len(sides)} seeds, {a} gains {points(mean)} points over {b} at level {level}: "
+            f"Over {len(sides)} seeds, {a} gains {points(mean)} points over {b} at level {level} on average: "
             f"from {points(low)} to {points(high)}.",
             *_over(over_runs(sides)),
         )
@@ -107,12 +107,12 @@ def seeds(family: Family) -> Say:
         return Say(f"{letters} have the same recipe and seed: repeats, not replications.", "warn")
     gains = [side.gain for side in family.sides if side.gain is not None and side.gain.final]
     if len(gains) < len(family.sides):
-        return Say(f"{letters} differ in nothing but their seed; not all of them are finished.")
+        return Say(f"{letters} have one recipe and different seeds; not all of them are finished.")
     mean = sum(gain.difference for gain in gains) / len(gains)
     spread = points(min(g.difference for g in gains)), points(max(g.difference for g in gains))
     tone, note = _over(over_runs(family.sides))
     return Say(
-        f"{letters} differ in nothing but their seed ({', '.join(family.seeds)}). Over these {len(gains)} runs the "
+        f"{letters} have one recipe and the seeds {', '.join(family.seeds)}. Over these {len(gains)} runs the "
         f"mean gain is {points(mean)} points, from {spread[0]} to {spread[1]}.",
         tone,
         note,
@@ -138,19 +138,22 @@ def comparable(
         count = f"{len(keys)} keys" if len(keys) > 1 else "one key"
         said.append(Say(f"The recipes differ in {count}: {listed([row.key for row in keys[:6]], len(keys) - 6)}."))
     told = [side.letter for side, c in zip(sides, codes, strict=True) if c.files]
+    files = sorted({name for c in codes for name in c.files})
     unknown = [side.letter for side, c in zip(sides, codes, strict=True) if not c.known]
     if unknown:
         said.append(Say(f"{listed(unknown)} did not record the code.", "warn"))
     elif told:
-        said.append(Say(f"The code that makes results differs from {first.letter}'s in {listed(told)}.", "warn"))
+        said.append(
+            Say(f"Other code than {first.letter}’s made {listed(told)}: {listed(files[:3], len(files) - 3)}.", "warn")
+        )
     else:
         said.append(Say("The same code.", "good"))
     machines = [row.key for row in places if row.differs]
-    said.append(
-        Say(f"The machines differ: {listed(machines[:6], len(machines) - 6)}. Seconds are not comparable.", "warn")
-        if machines
-        else Say("The same machine and packages.", "good")
-    )
+    if machines:
+        which = listed(machines[:6], len(machines) - 6)
+        said.append(Say(f"Seconds are not comparable: the machines or their settings differ ({which}).", "warn"))
+    else:
+        said.append(Say("The same machine, packages and settings.", "good"))
     open_ones = [side.letter for side in sides if side.summary is None]
     if open_ones:
         said.append(Say(f"Unfinished: {listed(open_ones)}. Numbers of these are what is written so far.", "warn"))
