@@ -1,14 +1,14 @@
 // One problem: its question, and what one or two arms wrote.
 class Detail {
-  constructor(root, store, { moved }) {
+  constructor(root, store) {
     this.root = root;
     this.store = store;
     this.part = (name) => root.querySelector(`[data-part=${name}]`);
-    this.replay = new Replay(this.part("replay"), { moved });
+    this.replay = new Replay(this.part("replay"));
   }
 
   // Shows a problem; `step` positions the replay after that step of the first arm.
-  async open(number, arms, step) {
+  async open(number, shown, step) {
     const turn = (this.turn = {});
     const problem = await this.store.problem(number);
     if (this.turn !== turn) return; // another one was asked for meanwhile
@@ -19,10 +19,15 @@ class Detail {
     show(replaced(this.part("question")), problem.question, 4000);
     show(replaced(this.part("reference")), problem.reference, 400);
     const lanes = [];
-    const cards = arms.map((arm) => this.card(problem.traces[arm], this.store.arms[arm], lanes));
+    const letters = shown.length > 1 ? ["A", "B"] : [""];
+    const cards = shown.map((arm, i) => this.card(problem.traces[arm], this.store.arms[arm], letters[i], lanes));
     this.part("arms").replaceChildren(...cards);
     this.part("replay").hidden = !lanes.length;
-    this.replay.load(lanes, step);
+    const arms = this.part("arms");
+    arms.style.minHeight = "";
+    this.replay.load(lanes);
+    arms.style.minHeight = `${arms.offsetHeight}px`; // so that the page does not jump while a trace is typed
+    if (step !== null) this.replay.seek(this.replay.after(step));
     this.legend(lanes);
   }
 
@@ -35,8 +40,8 @@ class Detail {
     show(replaced(this.part("key")), `No problem of this run is called ${key}.`, 300);
   }
 
-  card(trace, arm, lanes) {
-    const head = el("h3", { class: "tw-arm" }, el("i", { class: `key c${arm.colour}` }), arm.name);
+  card(trace, arm, letter, lanes) {
+    const head = el("h3", { class: "tw-arm" }, el("i", { class: `key c${arm.colour}` }), arm.name, letter && el("small", {}, ` ${letter}`));
     if (!trace) return el("article", { class: "card tw-card" }, head, el("p", { class: "missing" }, "This arm has no trace of this problem."));
     const mark = RIGHT[trace.right];
     const verdict = el("span", { class: `tw-verdict tw-${mark.name}` }, `${mark.sign} ${mark.name}`);
@@ -51,7 +56,7 @@ class Detail {
     if (trace.error) show(why, ` ${trace.error}`, 400);
     const paper = el("div", {});
     const tape = new Tape(paper, { label: `trace of ${arm.name}` });
-    lanes.push({ tape, events: eventsOf(trace), name: arm.name, tone: arm.colour });
+    lanes.push({ tape, events: eventsOf(trace), name: arm.name, tone: arm.colour, letter });
     return el("article", { class: "card tw-card" },
       el("header", {}, head, verdict), el("p", { class: "tw-numbers" }, facts.join(" · ")), paper, why);
   }

@@ -70,7 +70,9 @@ class Listing {
   row(number, place) {
     const { store } = this;
     const [a] = this.arms;
-    const marks = store.arms.map((arm, i) => {
+    const others = store.arms.map((_, i) => i).filter((i) => !this.arms.includes(i));
+    const marks = [...this.arms, ...others].map((i) => {
+      const arm = store.arms[i];
       const mark = RIGHT[arm.right[number]];
       const looked = this.arms.includes(i) ? " tw-looked" : "";
       return el("i", { class: `tw-mark tw-${mark.name}${looked} c${arm.colour}`, title: `${arm.name}: ${mark.name}` }, mark.sign);

@@ -4,13 +4,13 @@ const PACE = { write: 70, insert: 40, reject: 350, remove: 650, ban: 450, end: 0
 
 class Replay {
   // `bar` holds the buttons (data-do), the range, the speed and the place for the strips.
-  constructor(bar, { moved }) {
+  constructor(bar) {
     this.bar = bar;
     this.range = bar.querySelector("input[type=range]");
     this.strips = bar.querySelector(".tw-strips");
+    this.letters = bar.querySelector(".tw-letters");
     this.where = bar.querySelector("output");
     this.speed = bar.querySelector("select");
-    this.moved = moved;
     this.lanes = [];
     this.position = this.length = 0;
     this.range.addEventListener("input", () => {
@@ -20,14 +20,15 @@ class Replay {
     bar.addEventListener("click", (event) => this.does(event.target.closest("[data-do]")?.dataset.do));
   }
 
-  // lanes: [{tape, events, name, tone}]; shows them at the end, or right after step n (from 1) of the first.
-  load(lanes, step = null) {
+  // lanes: [{tape, events, name, tone, letter}]; shows them at the end.
+  load(lanes) {
     this.pause();
     this.lanes = lanes.map((lane) => ({ ...lane, done: 0 }));
     this.length = Math.max(0, ...lanes.map((lane) => lane.events.length));
     this.range.max = this.length;
+    this.letters.replaceChildren(...lanes.filter((lane) => lane.letter).map((lane) => el("span", {}, lane.letter)));
     this.strips.replaceChildren(...lanes.map((lane) => strip(lane, this.length)));
-    this.seek(step === null ? this.length : this.after(step));
+    this.seek(this.length);
   }
 
   // The position right after step n (from 1) of the first lane.
@@ -64,7 +65,6 @@ class Replay {
     const place = `event ${this.position} of ${this.length}, step ${this.step} of ${steps}`;
     this.where.textContent = place;
     this.range.setAttribute("aria-valuetext", place);
-    this.moved?.(this);
   }
 
   // The next (or the previous) position at which something was just taken back.
@@ -127,15 +127,16 @@ class Replay {
   }
 }
 
-// The timeline of one lane: a bar for each token, as high as it was surprising; red what was taken back; a line where.
+// The timeline of one lane: a bar for each token, as high as it was surprising; red what was taken back,
+// grey what the model did not write into its reply; a line where something was taken back.
 function strip({ events, name, tone }, length) {
-  const paths = { kept: "", gone: "", inserted: "", mark: "" };
+  const paths = { kept: "", gone: "", aside: "", mark: "" };
   events.forEach((event, i) => {
     if (event.type === "remove") paths.mark += `M${i} 0h1v20h-1z`;
     if (!["write", "insert", "reject"].includes(event.type)) return;
     const nats = event.logprob == null ? 0.3 : -event.logprob;
     const high = (2 + 17 * Math.min(1, Math.sqrt(nats / 5))).toFixed(1);
-    paths[event.type === "insert" ? "inserted" : event.kept ? "kept" : "gone"] += `M${i} 20v-${high}h.85v${high}z`;
+    paths[event.type !== "write" ? "aside" : event.kept ? "kept" : "gone"] += `M${i} 20v-${high}h.85v${high}z`;
   });
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", `0 0 ${Math.max(1, length)} 20`);

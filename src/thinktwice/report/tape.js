@@ -119,7 +119,7 @@ class Tape {
       const node = el("span", { class: "tw-ban" }, "cannot be: ");
       item.texts.forEach((text, i) => {
         if (i) node.append(", ");
-        node.append(show(el("bdi", {}), text.replaceAll("\n", "↵"), 80));
+        node.append(show(el("bdi", {}), edged(text), 80));
       });
       return node;
     }
@@ -211,7 +211,7 @@ const tip = {
     this.node ??= document.body.appendChild(el("div", { class: "tw-tip", role: "tooltip", id: "tw-tip", hidden: true }));
     const fate = item.kind === "sample" ? "set aside" : FATES[item.fate];
     const word = item.kind === "undo" ? `undo, ${fate === "kept" ? "waiting" : "done"}` : fate;
-    const name = show(el("bdi", { class: "tw-tip-text" }), item.text.replaceAll("\n", "↵") || "(no text)", 60);
+    const name = show(el("bdi", { class: "tw-tip-text" }), edged(item.text) || "(no text)", 60);
     const facts = item.fate === "inserted" ? word : `${chance(item.logprob)} · ${word}`;
     this.node.replaceChildren(name, el("span", {}, facts));
     if (item.logprob != null) {

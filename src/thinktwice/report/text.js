@@ -40,7 +40,7 @@ function el(tag, attributes = {}, ...children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value != null) node.setAttribute(name, value);
   }
-  node.append(...children.filter((child) => child != null && child !== false));
+  node.append(...children.filter((child) => child != null && child !== false && child !== ""));
   return node;
 }
 
@@ -68,6 +68,9 @@ function show(node, text, limit = 2000) {
   }
   return node;
 }
+
+// A token by itself: its breaks, and the spaces at its edges, as signs.
+const edged = (text) => text.replaceAll("\n", "↵").replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
 
 const minus = (text) => text.replace("-", "−");
 

@@ -56,7 +56,7 @@ class Viewer {
     this.said = root.querySelector(".tw-count");
     this.matches = null;
     this.list = new Listing(root.querySelector(".tw-list"), store, { chosen: (number) => this.choose(number) });
-    this.detail = new Detail(root.querySelector(".tw-detail"), store, { moved: () => this.stepped() });
+    this.detail = new Detail(root.querySelector(".tw-detail"), store);
     this.fill();
     this.form.addEventListener("input", (event) => this.filtered(event.target.name));
     this.form.addEventListener("submit", (event) => event.preventDefault());
@@ -108,9 +108,15 @@ class Viewer {
     this.show();
     if (view.text !== before.text) this.search();
     else this.refresh();
-    if (visit && view.trace) {
-      this.root.querySelector(".tw-detail").scrollIntoView({ block: "start" });
-    }
+    if (visit && view.trace) this.visit();
+  }
+
+  // Somebody followed a link: the trace comes into sight, and keys go to it.
+  async visit() {
+    await this.ready;
+    const detail = this.root.querySelector(".tw-detail");
+    detail.scrollIntoView({ behavior: "instant", block: "start" });
+    detail.focus({ preventScroll: true });
   }
 
   // Brings the controls in line with the view.
@@ -143,7 +149,8 @@ class Viewer {
     found.sort((x, y) => sort.of(x, store, a) - sort.of(y, store, a) || x - y);
     this.list.set(found, this.arms);
     this.tell(found.length);
-    const asked = view.trace ? store.number.get(view.trace) : (found.find((n) => a.back[n]) ?? found[0]);
+    const open = found.includes(this.number) ? this.number : (found.find((n) => a.back[n]) ?? found[0]);
+    const asked = view.trace ? store.number.get(view.trace) : open;
     if (asked === undefined) {
       if (view.trace) this.detail.missing(view.trace);
       else this.root.querySelector(".tw-detail").hidden = true;
@@ -217,10 +224,8 @@ class Viewer {
     }
   }
 
-  stepped() {
-    // The place in the replay goes into the copied link, not into the address: a history of ticks helps nobody.
-  }
-
+  // The open trace at the place of its replay. (The address itself does not follow the replay: a history of ticks
+  // helps nobody.)
   link() {
     const { replay } = this.detail;
     const step = replay.atEnd ? "" : String(replay.step || "");
@@ -230,7 +235,8 @@ class Viewer {
 
   click(button) {
     const what = button?.dataset.view;
-    if (what === "colour" || what === "fold") this.change({ [what]: this.view[what] ? "" : "1" });
+    if (what === "filters") button.setAttribute("aria-expanded", String(button.getAttribute("aria-expanded") === "false"));
+    else if (what === "colour" || what === "fold") this.change({ [what]: this.view[what] ? "" : "1" });
     else if (what === "stop") {
       this.hunt?.abort();
       this.searching = "";
@@ -254,7 +260,9 @@ class Viewer {
 
   key(event) {
     const { target } = event;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input, select, textarea")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const timeline = target.matches("[type=range]") && (event.key === " " || event.shiftKey);
+    if (target.matches("input, select") && !timeline) return;
     if (event.key === "j" || event.key === "k") this.list.move(event.key === "j" ? 1 : -1);
     else if (event.key === "Enter" && target.matches(".tw-list")) this.root.querySelector(".tw-detail").focus();
     else if (target.matches("button, summary") && event.key === " ") return;

@@ -3,7 +3,7 @@
 The page carries one small index (what the filters and the list need) and blocks of 64 problems with the full traces,
 each gzipped and base64-encoded in a `<script type="text/plain">`; the viewer unpacks a block when it is looked at.
 
-A block is JSON: `questions`, `references`, and `traces[problem][arm]`, each null or `[answer, why, value, error, steps]`;
+A block is JSON: `questions`, `references`, `traces[problem][arm]`: null or `[answer, why, value, error, steps]`;
 a step is `[kind, text, flags, tokens, cuts, nats, rewind]`: flags 1 = sampled, 2 = kept; tokens counts them; cuts are
 lengths in UTF-16 code units or 0 when unknown; nats are thousandths of minus the log-probability or 0; rewind is
 `[n, [banned texts]]` or 0. `store.js` reads this.
@@ -116,6 +116,7 @@ def _whole(row: Mapping[str, Any]) -> bool:
                 and isinstance(step["kept"], bool)
                 and isinstance(step["sampled"], bool)
                 and all(isinstance(i, int) for i in step["token_ids"])
+                and (not step.get("rewind") or isinstance(step["rewind"]["n"], int))
                 for step in trace["steps"]
             )
         )
@@ -177,7 +178,7 @@ def _step(step: Mapping[str, Any], cuts: list[int] | None, speller: Speller | No
     """Return a step as the viewer reads it; what an older run did not write down is 0."""
     rewind = step.get("rewind")
     taken = 0
-    if isinstance(rewind, dict):
+    if rewind:
         taken = [rewind["n"], [speller.name(i) if speller else f"token {i}" for i in rewind.get("ban", ())]]
     flags = step["sampled"] + 2 * step["kept"]
     return [step["kind"], step["text"], flags, len(step["token_ids"]), cuts or 0, _nats(step) or 0, taken]
