@@ -74,12 +74,7 @@ class SavedModel:
     @property
     def retracts(self) -> bool:
         """Whether the method can take back what it wrote, so that it has a threshold."""
-        return isinstance(self.method, Retracting) and getattr(self.method, "context", None) != "off"
-
-    @property
-    def bias(self) -> float | None:
-        """The undo threshold that dev chose (a bias on the undo token's logit); None when it takes nothing back."""
-        return float(getattr(self.method, "bias", 0.0)) if self.retracts else None
+        return threshold_of(self.method) is not None
 
 
 def open_model(model: str) -> SavedModel:
@@ -119,6 +114,21 @@ def load_engine(model: Path, **options: Any) -> Any:
     if root is not None and _is_adapter(model):
         return LocalEngine.load(root / "stages" / "base", adapter=model, **options)
     return LocalEngine.load(model, **options)
+
+
+def method_of(run: Run, recipe: Recipe, arm: str) -> Solver:
+    """Return how an arm of a run answers: as it was scored, as dev chose, or as the recipe says. Needs no torch."""
+    spec = recipe.method_of(arm)
+    made = (run.artefact(f"{stage}-{arm}", "method.json") for stage in ("solve", "calibrate"))
+    chosen = next((path for path in made if path is not None), None)
+    return build_method(spec.name, spec.options if chosen is None else read_json(chosen))
+
+
+def threshold_of(method: Solver) -> float | None:
+    """Return a method's undo threshold, a bias on the undo token's logit; None when it can take nothing back."""
+    if not isinstance(method, Retracting) or getattr(method, "context", None) == "off" or not hasattr(method, "bias"):
+        return None
+    return float(method.bias)
 
 
 def weights_of(run: Run, recipe: Recipe, arm: str) -> Path | None:
@@ -174,17 +184,12 @@ def _template_of(model: Path) -> str | None:
 
 
 def _method_of(model: Path, render: Render, arm: str | None = None) -> Solver:
-    """Return how a model answers: as its run scored that arm, as dev chose, or as the recipe says."""
     root = _run_of(model)
     if root is None:
         return build_method("backtrack" if UNDO.token in render.tokenizer.get_vocab() else "baseline", {})
     run = Run.load(root)
     recipe = parse(Recipe, run.config, str(root))
-    arm = arm or _arm_of(model, recipe)
-    spec = recipe.method_of(arm)
-    made = (run.artefact(f"{stage}-{arm}", "method.json") for stage in ("solve", "calibrate"))
-    chosen = next((path for path in made if path is not None), None)
-    return build_method(spec.name, spec.options if chosen is None else read_json(chosen))
+    return method_of(run, recipe, arm or _arm_of(model, recipe))
 
 
 def _arm_of(model: Path, recipe: Recipe) -> str:
