@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import look, make, watch, work
+from thinktwice.cli import look, make, serve, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -21,6 +21,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (work.evaluate, "thinktwice eval runs/backtrack --tasks thinktwice_arith --limit 200"),
     (look.show, "thinktwice show runs/backtrack --arm backtrack --retracted"),
     (look.report, "thinktwice report runs/backtrack"),
+    (serve.ui, "thinktwice ui --open"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
     (make.pretrain, "thinktwice pretrain --out models/nano seed=1"),
     (look.tasks, "thinktwice tasks"),
