@@ -27,6 +27,9 @@ class Problem:
     """The options of a multiple-choice question, in order."""
     context: tuple[str, ...] = ()
     """Passages that belong to the question."""
+    labels: tuple[str, ...] = ()
+    """What kind of step each line of `solution` before the answer line is ("memory", "reason"), where the dataset says;
+    as many as there are such lines, or none at all."""
 
     @property
     def key(self) -> int:
