@@ -39,9 +39,14 @@ class Piece:
 
 
 def trace_pieces(trace: Trace) -> list[Piece]:
-    """Return a trace in the order it was written, retracted text included."""
+    """Return a trace in the order it was written, what was retracted included.
+
+    The token whose drawing ended a run of undo tokens is left out: it was thrown away before it entered the text.
+    """
     pieces = []
     for step in trace.steps:
+        if step.kind == "text" and not step.kept and step.rewind is not None:
+            continue
         if step.kept:
             mark: Mark = "written" if step.sampled else "seen"
         else:

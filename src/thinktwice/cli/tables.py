@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinktwice.config import Recipe, parse
-from thinktwice.records import Summary
-from thinktwice.report.claims import cell_text, headline, interval, percent, points, split
+from thinktwice.records import Cell, Summary
+from thinktwice.report.claims import headline, interval, percent, points, split
 from thinktwice.run import Run
 
 
@@ -29,9 +29,9 @@ def outcome(place: Path) -> None:
     summary = parse(Summary, run.summary() or {}, str(place / "summary.json"))
     console = Console(highlight=False)
     levels = sorted({level for cells in summary.arms.values() for level in cells})
-    table = plain_table("arm", *(f"level {level}" for level in levels))
+    table = plain_table("accuracy %", *(f"level {level}" for level in levels))
     for name, cells in summary.arms.items():
-        row = [cell_text(cells[level]) if level in cells else "–" for level in levels]
+        row = [_accuracy(cells[level]) if level in cells else "–" for level in levels]
         main = recipe.headline is not None and name == recipe.headline.a
         table.add_row(escape(name), *row, style="bold" if main else None)
     console.print(table)
@@ -41,6 +41,11 @@ def outcome(place: Path) -> None:
     for part in split(summary, recipe.headline) or ():
         c = part.comparison
         console.print(f"  {part.name}: {points(c.difference)} points ({interval(c.ci)})")
+
+
+def _accuracy(cell: Cell) -> str:
+    """Return an accuracy with its interval, narrow enough for three levels beside each other on 80 columns."""
+    return f"{100 * cell.accuracy:.1f} [{100 * cell.ci[0]:.1f},\u00a0{100 * cell.ci[1]:.1f}]"
 
 
 def evaluations(found: Mapping[str, Any]) -> None:

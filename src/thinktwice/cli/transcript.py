@@ -41,7 +41,7 @@ class Page:
         self._transcript = Transcript()
         self._spell: Callable[[Sequence[int]], str] | None = None
         self._printed: list[Text] = []
-        self._drawn = 0.0
+        self._due = 0.0
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -75,9 +75,11 @@ class Page:
         if self._live is None:
             return
         paced = self._pace is not None and event.kind in ("written", "deleted")
-        if paced or time.monotonic() - self._drawn >= FRAME:
+        begun = time.monotonic()
+        if paced or begun >= self._due:
             self._draw(self._rows())
-            self._drawn = time.monotonic()
+            took = time.monotonic() - begun
+            self._due = time.monotonic() + max(FRAME, 4 * took)  # a reply of pages is not slowed down by being shown
         if self._pace is not None and paced:
             time.sleep(1 / self._pace)
             self.waited += 1 / self._pace
@@ -104,8 +106,8 @@ class Page:
             self._console.print(row, no_wrap=True, overflow="ignore", crop=False)
 
 
-def summary_line(trace: Trace, seconds: float) -> str:
-    """Return what a reply came to: its answer, what it cost, what was taken back, and why it ended."""
+def summary(trace: Trace, seconds: float) -> list[str]:
+    """Say what a reply came to: its answer, what it cost, what was taken back, and why it ended."""
     from thinktwice.scoring import numeric
 
     taken = sum(len(step.token_ids) for step in trace.steps if step.kind == "error" and not step.kept)
@@ -123,4 +125,4 @@ def summary_line(trace: Trace, seconds: float) -> str:
     if found:
         numbers = "; ".join(numeric.write(value) for value in found)
         parts.insert(0, f"answer {numbers}" if stated else f"no answer stated, last number {numbers}")
-    return " · ".join(parts)
+    return parts

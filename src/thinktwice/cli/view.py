@@ -100,8 +100,10 @@ def _drawn(standing: Standing) -> Text:
     if low <= AXIS <= high:
         marks[AXIS] = "┼"
     marks[low], marks[high], marks[at] = "├", "┤", "●"
-    line = Text("".join(marks), style="bright_black")
-    line.stylize("bold", low, high + 1)
+    line = Text("".join(marks))
+    tone = "bold green" if standing.ci[0] > 0 else "bold red" if standing.ci[1] < 0 else "bold"
+    for start, end, style in ((0, low, "bright_black"), (low, high + 1, tone), (high + 1, len(marks), "bright_black")):
+        line.stylize(style, start, end)
     return Text.assemble((f"−{limit} ", "bright_black"), line, (f" +{limit}", "bright_black"), no_wrap=True)
 
 
@@ -157,7 +159,7 @@ def _cell(stage: StageStatus | None, status: Status) -> Text:
     if stage.state == "running":
         return Text(f"▸ {_percent(stage.share)}" if stage.share else "▸ …", style="bold cyan")
     if status.state == "stopped" and (stage.share or stage.seconds):
-        return Text(f"✗ {_percent(stage.share)}", style="red")
+        return Text(f"✗ {_percent(stage.share)}" if stage.share else "✗", style="red")
     return Text("·", style="bright_black")
 
 
@@ -178,7 +180,7 @@ def _running(status: Status, width: int) -> RenderableType:
     grid.add_column(width=names, no_wrap=True)
     grid.add_row(
         label,
-        ProgressBar(1.0, stage.share, width=max(8, width - names - 33)),
+        ProgressBar(1.0, stage.share, width=max(8, width - names - 33), complete_style="cyan", finished_style="cyan"),
         Text(_percent(stage.share).rjust(5) if stage.share else " " * 5),
         Text(times.rjust(22)),
     )

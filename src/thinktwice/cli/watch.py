@@ -15,10 +15,12 @@ def watch(
     runs: Runs = Path("runs"),
     once: Annotated[bool, typer.Option("--once", help="Print how the run stands, once.")] = False,
 ) -> None:
-    """Watch a run that another process works on: what is done, what is left, and how the comparison stands.
+    """Watch a run that another process works on: what is done, what is left, how it stands.
 
-    Only files are read, so it can be done at any time, from any machine that sees the directory. It ends when the run
-    does: 0 when the run finished, 1 when it stopped; Ctrl-C ends the watching, not the run. In a pipe: as with --once.
+    Only files are read: at any time, from any machine that sees the directory.
+    Ctrl-C ends the watching, not the run. In a pipe: as with --once.
+
+    It ends when the run does, with 0 when it finished and 1 when it stopped.
     """
     import sys
     import time

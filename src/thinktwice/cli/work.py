@@ -31,8 +31,11 @@ def run(
 ) -> None:
     """Train and score every arm of a recipe, and write the page.
 
-    On a terminal: what is done, how long it will take, and how the comparison stands; elsewhere a line now and then.
-    Interrupted or killed, the same command goes on where it stopped. From another terminal: thinktwice watch.
+    A terminal shows what is done, how long it will take, and how the comparison
+    stands; anything else gets a line now and then.
+
+    Interrupted or killed, the same command goes on where it stopped.
+    To look on from another terminal: thinktwice watch.
     """
     from thinktwice.cli.progress import quiet_loading, watching
     from thinktwice.cli.tables import outcome
@@ -46,6 +49,7 @@ def run(
         quiet_loading()
         options: dict[str, Any] = {"allow_code_change": True} if allow_code_change else {}
         place = pipeline.run_recipe(loaded, runs / loaded.name, progress=listen, **options)
+    typer.echo(err=True)
     outcome(place)
     typer.echo(f"report: {report(place)}")
 
@@ -96,15 +100,19 @@ def solve(
 ) -> None:
     """Answer one question, showing what the model takes back while it does.
 
-    On a terminal retracted text is red and struck through (without colour: [-...-]). In a pipe standard output is the
-    reply alone. What it came to, a line with answer, tokens, retractions and speed, goes to standard error. Control
-    characters that a model writes are spelled out.
+    On a terminal retracted text is red and struck through; without colour it
+    stands between [- and -]. In a pipe, standard output is the reply alone.
+
+    A last line on standard error says what it came to: answer, tokens,
+    retractions, speed. Control characters in a reply are spelled out.
     """
     import sys
     import time
 
+    from rich.text import Text
+
     from thinktwice.cli.progress import interactive, logging_to, quiet_loading
-    from thinktwice.cli.transcript import Page, summary_line
+    from thinktwice.cli.transcript import Page, summary
     from thinktwice.show import printable, to_plain, trace_pieces
     from thinktwice.types import Sampling
 
@@ -118,7 +126,7 @@ def solve(
 
         quiet_loading()
         saved = open_model(chosen)
-        page.control_ids = saved.render.special_ids
+        page.control_ids = saved.render.special_ids - {saved.render.end_id}
         began = time.monotonic()
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         trace = saved.answer(text, sampling, on_event=page.on_event, bias=undo_threshold)
@@ -127,7 +135,11 @@ def solve(
         raise RunError(f"the model could not answer: {trace.error}")
     if not console.is_interactive:
         print(to_plain(trace_pieces(trace)) if transcript else printable(trace.reply), flush=True)
-    errors.print(printable(summary_line(trace, seconds)), style="bright_black", markup=False, highlight=False)
+    parts = summary(trace, seconds)
+    if errors.is_interactive:
+        errors.print(Text(" · ".join(part.replace(" ", "\u00a0") for part in parts), style="bright_black"))
+    else:
+        print(" · ".join(parts), file=sys.stderr)
 
 
 def evaluate(
