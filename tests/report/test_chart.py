@@ -4,13 +4,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from thinktwice.records import Cell, Comparison
-from thinktwice.report import chart
+from thinktwice.records import Cell, Comparison, Threshold, ThresholdPoint
+from thinktwice.report import chart, figures
 
 
 def places(svg: str, name: str) -> list[tuple[float, float]]:
     """Where the texts of one class lie."""
-    root = ElementTree.fromstring(svg)
+    root = ElementTree.fromstring(f"<div>{svg}</div>")
     return [(float(e.get("x", 0)), float(e.get("y", 0))) for e in root.iter("text") if name in (e.get("class") or "")]
 
 
@@ -24,7 +24,8 @@ def test_names_at_the_line_ends_never_cover_each_other_nor_leave_the_drawing(val
     svg = chart.accuracy(arms, {name: i for i, name in enumerate(arms)}, {8: "headline"})
     ys = sorted(y for _, y in places(svg, "name"))
     assert all(b - a >= 15.9 for a, b in pairwise(ys))
-    assert 0 < ys[0] <= ys[-1] < 290
+    assert len(ys) == 6
+    assert 0 < ys[0] <= ys[-1] <= 350 - 40
 
 
 def test_a_name_cannot_break_out_of_a_drawing() -> None:
@@ -32,11 +33,12 @@ def test_a_name_cannot_break_out_of_a_drawing() -> None:
     for svg in (
         chart.accuracy({name: {4: cell(0.5), 8: cell(0.4)}}, {name: 0}, {4: name}),
         chart.curves({name: [(0, 1), (1, 2)]}, {name: 0}, name, name),
-        chart.staircase([(name, None, 0.5)], [0]),
+        chart.threshold(Threshold(0.0, (ThresholdPoint(0.0, 0.5, 0.5), ThresholdPoint(1.0, 0.6, 0.4)))) or "",
+        figures.versus((name, cell(0.5)), (name, cell(0.4)), {name: 0}),
         *chart.forest([Comparison(name, name, 8, 0.1, (0.0, 0.2))]),
     ):
         assert "<script" not in svg
-        ElementTree.fromstring(svg)
+        ElementTree.fromstring(f"<div>{svg}</div>")
 
 
 def test_points_lie_where_their_values_say() -> None:
@@ -44,8 +46,19 @@ def test_points_lie_where_their_values_say() -> None:
     assert plot.at(0, 0) == (plot.left, plot.height - plot.bottom)
     assert plot.at(10, 1) == (plot.width - plot.right, plot.top)
     svg = chart.accuracy({"a": {4: cell(0.25), 8: cell(0.75)}}, {"a": 0}, {})
-    heights = [float(y) for y in re.findall(r'class="dot c0" cx="[\d.]+" cy="([\d.]+)"', svg)]
-    assert heights[0] - heights[1] == pytest.approx((290 - 40 - 34) / 2, abs=0.2)
+    heights = [float(y) for y in re.findall(r'class="dot" cx="[\d.]+" cy="([\d.]+)"', svg)]
+    wide, narrow = heights[:2], heights[2:]
+    assert wide[0] - wide[1] == pytest.approx(0.5 * (350 - 44 - 40), abs=0.2)
+    assert narrow[0] - narrow[1] == pytest.approx(0.5 * (290 - 44 - 40), abs=0.2)
+
+
+@pytest.mark.parametrize(("lowest", "floor"), [(0.03, "0 %"), (0.5, "40 %"), (0.88, "80 %"), (0.99, "80 %")])
+def test_the_accuracy_axis_shows_every_interval_whole(lowest: float, floor: str) -> None:
+    svg = chart.accuracy({"a": {4: cell(lowest), 8: cell(0.97)}}, {"a": 0}, {})
+    band = re.search(r'class="band c0" d="M([^Z]+)Z"', svg)
+    assert band is not None
+    assert max(float(point.split(",")[1]) for point in band[1].split("L")) <= 350 - 44
+    assert re.findall(r'class="tick"[^>]*>([^<]+ %)<', svg)[0] == floor
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.26, 1.13), (10, 300), (1, 1), (0, 24000)])
@@ -55,11 +68,31 @@ def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
     assert all(low <= t <= high for t in found)
 
 
-def test_the_steps_of_a_gain_carry_their_sign() -> None:
-    svg = chart.staircase(
-        [("b", None, 0.0), ("worse", 0.5, 0.42), ("none", 0.3, 0.3), ("full", None, 1.0)], [0, 1, 2, 3]
-    )
-    assert re.findall(r'class="value[^>]*>([^<]+)<', svg) == ["0.0 %", "−8.0", "+0.0", "100.0 %"]
+def test_smoothing_keeps_a_constant_and_follows_a_step() -> None:
+    assert [y for _, y in chart.smoothed([(i, 2.0) for i in range(5)])] == pytest.approx([2.0] * 5)
+    smooth = [y for _, y in chart.smoothed([(0, 1.0), (1, 0.0), (2, 0.0)])]
+    assert smooth[0] == 1.0
+    assert 1 > smooth[1] > smooth[2] > 0
+
+
+def test_the_chosen_threshold_is_the_one_that_is_ringed() -> None:
+    points = tuple(ThresholdPoint(b, 0.9 - 0.1 * b, 0.2 + 0.2 * b) for b in (0.0, 1.0, 2.0))
+    svg = chart.threshold(Threshold(1.0, points))
+    assert svg is not None
+    ring = re.search(r'class="ring" cx="([\d.]+)"', svg)
+    hints = dict(re.findall(r'class="hit" cx="([\d.]+)"[^>]*><title>(bias \S+):', svg))
+    assert ring is not None
+    assert hints[ring[1]] == "bias +1"
+    assert chart.threshold(Threshold(0.0, points[:1])) is None
+
+
+def test_a_loss_on_dev_is_dashed_and_never_smoothed() -> None:
+    line = [(float(i), 1.0 / (i + 1)) for i in range(9)]
+    svg = chart.curves({"a": line, "a (dev)": line}, {"a": 0, "a (dev)": 0}, "step", "loss", smooth=True)
+    drawn = re.findall(r'<path class="(line[^"]*)" d="([^"]+)"', svg)
+    raw, smooth, dev = drawn[:3]
+    assert [name for name, _ in drawn[:3]] == ["line raw", "line thin", "line thin dashed"]
+    assert raw[1] == dev[1] != smooth[1]
 
 
 def test_an_interval_is_green_only_above_zero() -> None:

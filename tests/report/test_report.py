@@ -1,4 +1,5 @@
-import html
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -6,25 +7,30 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from thinktwice.config import Headline, parse, to_dict
 from thinktwice.errors import RunError
-from thinktwice.records import Cell, Comparison, Summary
+from thinktwice.records import Cell, Comparison, Summary, TraceRecord
 from thinktwice.report import report
+from thinktwice.report.assets import content_policy
 from thinktwice.report.claims import find, headline, interval, percent, points, split, verdict
 from thinktwice.run import Run, write_json
+from thinktwice.types import Score, Step, Trace
 
 
 class Reader(HTMLParser):
-    """Collects what a browser would see: text, tags, attributes."""
+    """Collects what a browser would see: text, tags, attributes; and what it would run."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.pieces: list[str] = []
+        self.scripts: list[str] = []
+        self._inside = ""
         self.feed(page)
 
     @property
@@ -34,9 +40,18 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
+        if tag in ("script", "style"):
+            self._inside = "data" if dict(attrs).get("type") else tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        self.pieces.append(data)
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif not self._inside:
+            self.pieces.append(data)
 
 
 @pytest.fixture
@@ -54,7 +69,7 @@ def test_the_numbers_of_the_page_are_those_of_the_summary(run_dir: Path) -> None
             assert f"{100 * c['accuracy']:.1f} % {100 * low:.1f} to {100 * high:.1f}" in text
     for c in saved["comparisons"]:
         signed = [f"{100 * v:+.1f}".replace("-", "−") for v in (c["difference"], *c["ci"])]
-        assert f"{c['level']} {c['a']} − {c['b']} {signed[0]} {signed[1]} to {signed[2]}" in text
+        assert f"{c['a']} − {c['b']} {signed[0]} {signed[1]} to {signed[2]}" in text
     assert (
         "At level 8, backtrack answers 77.6 % of 500 test problems correctly, its control 55.4 %: +22.2 points "
         "(95 % interval +17.9 to +26.5)." in text
@@ -64,38 +79,119 @@ def test_the_numbers_of_the_page_are_those_of_the_summary(run_dir: Path) -> None
     assert "stopped: budget 3" in text
 
 
-def test_nothing_a_model_wrote_is_obeyed(tmp_path: Path, make_run: Callable[..., Path]) -> None:
-    attack = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\x1b[2J"
-    page = report(make_run(tmp_path / "r", said=(attack, attack + "\n", attack), problems=6)).read_text()
+ATTACK = "</pre></script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\x1b[2J\u202egnp"
+
+
+def attacked(run_dir: Path) -> None:
+    """Put hostile text wherever a model's or a user's text lands."""
+    key = f"8/{ATTACK}"
+    steps = (
+        Step("text", ATTACK, (1,)),
+        Step("error", ATTACK, (2,), kept=False),
+        Step("undo", ATTACK, (3,), kept=False),
+    )
+    config = json.loads((run_dir / "config.json").read_text())
+    with Run.open(run_dir, config) as run:
+        for arm, right in (("backtrack", True), ("control", False)):
+            trace, score = Trace("x", steps, error=ATTACK), Score(float(right), ATTACK, ATTACK)
+            row = TraceRecord(key, arm, 8, ATTACK, ATTACK, trace, score, "" if right else ATTACK)
+            run.traces(arm).append([to_dict(row)])
+    config["model"]["path"] = config["task"]["notes"] = ATTACK
+    write_json(run_dir / "config.json", config)
+    place = json.loads((run_dir / "environment.json").read_text())
+    write_json(run_dir / "environment.json", place | {"command": ["thinktwice", ATTACK], "cpu": ATTACK})
+    summary = json.loads((run_dir / "summary.json").read_text())
+    write_json(run_dir / "summary.json", summary | {"failures": {ATTACK: 1}, "seconds": {ATTACK: 1.0}})
+    for arm in ("control", "backtrack"):
+        path = run_dir / "stages" / f"train-{arm}" / "audit.json"
+        audit = json.loads(path.read_text()) | {"sample_problem_id": ATTACK}
+        write_json(path, audit | {"dropped": [{"problem_id": ATTACK, "reason": ATTACK, "length": 1}]})
+
+
+def test_nothing_a_model_or_a_user_wrote_is_obeyed(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    run_dir = make_run(tmp_path / "r", said=(ATTACK, ATTACK + "\n", ATTACK), problems=2)
+    harmless = Reader(report(run_dir).read_text())
+    attacked(run_dir)
+    page = report(run_dir).read_text()
     read = Reader(page)
-    assert "script" not in read.tags
+    assert read.scripts == harmless.scripts
     assert "img" not in read.tags
     assert not [name for name, _ in read.attributes if name.startswith("on")]
-    assert html.escape("<script>alert(1)</script>") in page
+    assert read.text.count("<script>alert(1)</script>") > 10
     assert "&amp;amp;" in page
     assert "\x1b" not in page
+
+
+def test_only_the_scripts_of_the_page_may_run(run_dir: Path) -> None:
+    read = Reader(report(run_dir).read_text())
+    policy = next(value for name, value in read.attributes if name == "content" and value and "default-src" in value)
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in read.scripts]
+    assert len(hashes) == 3
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}; img-src data:"
+    assert content_policy().count("script-src 'none'") == 1
+    for text in read.scripts:
+        assert "<!--" not in text  # would change where the script ends
+        assert "innerHTML" not in text
+        assert "eval(" not in text
 
 
 def test_the_page_asks_the_network_for_nothing(run_dir: Path) -> None:
     page = report(run_dir).read_text()
     read = Reader(page)
-    assert not {"link", "script", "img", "iframe", "object", "base", "form"} & set(read.tags)
-    assert not [value for name, value in read.attributes if name in ("src", "href", "action", "data")]
+    assert not {"link", "img", "iframe", "object", "base"} & set(read.tags)
+    linked = [value for name, value in read.attributes if name in ("src", "href", "action", "data", "srcset")]
+    assert linked
+    assert all(value and value.startswith("#") for value in linked)
     assert "url(" not in page
     assert "@import" not in page
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in read.attributes
 
 
-def test_a_retraction_is_struck_through_beside_the_other_arms(run_dir: Path) -> None:
+def test_the_examples_for_paper_strike_through_what_was_taken_back(run_dir: Path) -> None:
     page = report(run_dir).read_text()
-    assert '<span class="retracted">Cat has 7 + 9 = 17.</span><span class="undo">↶</span>' in page
-    kinds = re.findall(r"<summary>(.*?) · level 8", page)
-    assert kinds[:3] == ["only backtrack is right", "only control is right", "neither is right"]
-    first = page[page.index("<summary>only backtrack") :]
-    arms = re.findall(r'class="card"><span class="arm"><i class="key c\d"></i>(\w+)</span> <span class="(\w+)"', first)
+    paper = page[page.index('class="paper"') :]
+    assert '<span class="retracted">Cat has 7 + 9 = 17.</span><span class="undo">↶</span>' in paper
+    assert re.findall(r"<h3>(.*?) · level 8", paper)[:2] == ["only backtrack is right", "only control is right"]
+    arms = re.findall(r'class="card"><span class="arm"><i class="key c\d"></i>(\w+)</span> <span class="(\w+)"', paper)
     assert [name for name, _ in arms[:5]] == ["backtrack", "control", "base", "backtrack_off", "backtrack_keep"]
-    assert arms[0][1] == "right"
-    assert arms[1][1] == "wrong"
+    assert (arms[0][1], arms[1][1]) == ("right", "wrong")
+
+
+def test_the_flips_are_those_of_the_traces(run_dir: Path) -> None:
+    run = Run.load(run_dir)
+    right = {
+        arm: {key for key, row in run.traces(arm).done.items() if row["level"] == 8 and row["score"]["value"] == 1}
+        for arm in ("backtrack", "control")
+    }
+    gained, lost = right["backtrack"] - right["control"], right["control"] - right["backtrack"]
+    page = report(run_dir).read_text()
+    text = Reader(page).text.replace("\u00a0", " ")
+    said = (
+        f"Of 40 problems at level 8, backtrack gains {len(gained)} that control gets wrong, and loses {len(lost)} that"
+    )
+    assert said in text
+    linked = re.findall(r'<a href="#trace=([^&"]+)&amp;arms=backtrack,control">', page[: page.index('id="traces"')])
+    assert {unquote(key) for key in linked} == gained | lost
+    assert f"{40 - len(right['backtrack'] | right['control'])} both wrong" in text
+
+
+def test_failures_are_counted_by_arm_and_kind_also_in_runs_that_did_not_write_them_down(run_dir: Path) -> None:
+    path = run_dir / "traces" / "base.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    wrong = [row for row in rows if row["level"] == 8 and row["score"]["value"] != 1]
+    for row in rows:
+        del row["failure"], row["check"]
+    wrong[0]["trace"]["stop"] = "budget"
+    wrong[1]["score"]["answer"] = None
+    path.unlink()
+    with Run.open(run_dir, json.loads((run_dir / "config.json").read_text())) as run:
+        run.traces("base").append(rows)
+    text = Reader(report(run_dir).read_text()).text
+    assert f"base {len(wrong)} of 40" in text
+    counted = text[text.index("What went wrong") : text.index("Counted over all arms")]
+    kinds = counted[counted.index("wrong") : counted.index("base ")]
+    for kind in ("out of tokens", "no answer", "wrong answer"):
+        assert kind in kinds
 
 
 def test_the_audit_is_shown_with_its_example_in_colour(run_dir: Path) -> None:
@@ -121,7 +217,8 @@ def test_an_unfinished_run_claims_nothing_and_says_what_is_missing(run_dir: Path
         "No loss curves",
         "No training is finished",
         "No traces are in this run",
-        "No failure counts are in summary.json",
+        "No answers are in this run",
+        "Not compared yet: the run is not finished",
         "No stage has been timed",
         "No environment.json was written",
     ):
@@ -136,7 +233,45 @@ def test_parts_that_were_not_measured_are_named(run_dir: Path) -> None:
     text = Reader(report(run_dir).read_text()).text
     assert "Not split: the recipe names no arm between the two" in text
     assert "No comparisons are in summary.json" in text
-    assert "No retraction metrics are in summary.json" in text
+    assert "No retraction numbers are in summary.json" in text
+    assert "No failure counts are in summary.json" in text
+    assert "Undo threshold" not in text
+
+
+def test_a_run_without_a_headline_claims_nothing_and_pairs_nothing(
+    tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    run_dir = make_run(tmp_path / "r", problems=4)
+    config = json.loads((run_dir / "config.json").read_text()) | {"headline": None}
+    saved = json.loads((run_dir / "summary.json").read_text()) | {"headline": None}
+    write_json(run_dir / "config.json", config)
+    write_json(run_dir / "summary.json", saved)
+    text = Reader(report(run_dir).read_text()).text
+    assert "results without a headline" in text
+    assert "there is no pair to compare" in text
+    assert "points (95" not in text
+
+
+def test_the_cost_names_what_was_not_recorded(run_dir: Path) -> None:
+    text = Reader(report(run_dir).read_text()).text
+    assert "backtrack not recorded" in text  # the tokens of its training
+    for path in (run_dir / "stages").glob("*.seconds.json"):
+        path.write_text("12.5")  # as runs wrote it before memory was recorded
+    text = Reader(report(run_dir).read_text()).text.replace("\u00a0", " ")
+    assert "train-control 12 s" in text
+    assert "Memory was not recorded" in text
+    (run_dir / "stages" / "train-control.seconds.json").write_text(
+        '{"seconds": 75, "host": 209715200, "device": 3221225472}'
+    )
+    text = Reader(report(run_dir).read_text()).text.replace("\u00a0", " ")
+    assert "train-control 75 s 200 MiB + 3.0 GiB GPU" in text
+
+
+def test_arms_are_described_by_what_sets_them_apart(run_dir: Path) -> None:
+    text = Reader(report(run_dir).read_text()).text
+    assert "base backtrack · the base model, untouched" in text
+    assert "backtrack_off backtrack, context off · the weights of backtrack" in text
+    assert "control baseline · trained here" in text
 
 
 def test_a_damaged_summary_is_refused(run_dir: Path) -> None:

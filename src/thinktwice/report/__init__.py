@@ -1,12 +1,14 @@
 """A run -> one self-contained page. Law: it reads only the run directory, and escapes everything a model wrote."""
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from thinktwice.report.claims import NOISE, cell_text, headline, interval, percent, points, probability, split, verdict
 from thinktwice.report.gather import Page, gather
 from thinktwice.run import Run, write_text
+from thinktwice.show import printable
 
 __all__ = ["gather", "render_page", "report"]
 
@@ -38,6 +40,7 @@ def render_page(page: Page) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is ours, and done already
     )
     environment.filters |= {
         "percent": percent, "points": points, "interval": interval, "cell": cell_text, "p": probability,
@@ -60,14 +63,14 @@ def _variables(page: Page) -> dict[str, Any]:
     summary, recipe, run, plan = page.summary, page.recipe, page.run, page.recipe.headline
     first = [name for name in (plan.a, plan.b, plan.through) if name] if plan else []
     colours = {name: number % 8 for number, name in enumerate([*first, *(n for n in recipe.arms if n not in first)])}
-    failures = {level: page.outcomes.failures(level) for level in page.outcomes.levels}
+    by_level = {level: page.outcomes.failures(level) for level in _ordered(page, page.outcomes.levels)}
     shown: dict[str, Any] = {
         "page": page, "run": run, "recipe": recipe, "summary": summary, "names": list(recipe.arms), "colours": colours,
         "plan": plan, "noise": NOISE, "verdict": verdict, "claim": None, "parts": None, "steps": None, "levels": [],
         "versus": None, "accuracy": None, "forest": [], "threshold": None, "command": _command(run),
         "waffle": figures.waffle(page.flips) if page.flips else None,
         "packed": packed(table(page.outcomes, list(recipe.arms), summary)) if summary else None,
-        "failures": {level: counted for level, counted in failures.items() if any(counted.values())},
+        "failures": {level: counted for level, counted in by_level.items() if any(counted.values())},
         "viewer": viewer.embed(run, recipe, page.decode, colours),
         "loss": _curves(page, colours, "loss", "loss (nats a token)"),
         "small": [c for key, label in (("lr", "learning rate"), ("grad_norm", "gradient norm"))
@@ -75,7 +78,7 @@ def _variables(page: Page) -> dict[str, Any]:
     }  # fmt: skip
     if summary is None:
         return shown
-    levels = sorted({level for cells in summary.arms.values() for level in cells})
+    levels = _ordered(page, {level for cells in summary.arms.values() for level in cells})
     marked = {plan.level: "headline"} if plan else {}
     inside = recipe.evaluation.in_distribution
     if inside is not None:
@@ -103,6 +106,11 @@ def _variables(page: Page) -> dict[str, Any]:
             (plan.a, None, end, colours[plan.a]),
         ]
     return shown
+
+
+def _ordered(page: Page, levels: Iterable[int]) -> list[int]:
+    """Return levels with the one that the claim is about first, then the hardest."""
+    return sorted(levels, key=lambda level: (level != page.level, -level))
 
 
 def _curves(page: Page, colours: dict[str, int], key: str, label: str) -> Any:

@@ -153,7 +153,7 @@ def _accuracy(
 ) -> Markup:
     levels = sorted({level for cells in arms.values() for level in cells})
     lowest = min((cell.ci[0] for cells in arms.values() for cell in cells.values()), default=0.0)
-    floor = max(0.0, min(0.75, math.floor(4 * lowest - 0.1) / 4))  # lines, not bars: they need not start at zero
+    floor = max(0.0, min(0.8, math.floor(5 * lowest - 0.1) / 5))  # lines, not bars: they need not start at zero
     wide = Plot((min(levels), max(levels)), (floor, 1.0), height=350, top=40, right=_room(arms))
     small = Plot(wide.x, wide.y, 340, 290, left=44, right=26, top=40)
     plot = small if narrow else wide

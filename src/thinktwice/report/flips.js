@@ -46,7 +46,7 @@
     return make(
       "li", {},
       make("a", { href }, level.questions[i]),
-      make("span", { className: "said" }, `${names[a]} `, said(a), ` · ${names[b]} `, said(b), ` · reference ${level.references[i]}`),
+      make("span", { className: "said" }, `${names[a]} `, said(a), ` · ${names[b]} `, said(b), ` · reference\u00a0${level.references[i]}`),
     );
   };
 
