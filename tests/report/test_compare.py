@@ -178,7 +178,7 @@ def test_other_problems_are_not_paired_and_the_reason_is_said(make: Make) -> Non
 def test_runs_that_share_some_problems_are_paired_on_those(make: Make) -> None:
     fewer = replace(RECIPE, evaluation=Evaluation(problems=8, levels=(4, 8)))
     shown = text(make("one"), make("two", fewer, backtrack="0" * 8, control="1" * 8))
-    assert "B answered 16 problems and A 40 (evaluation.problems: 20 and 8); they share 16." in shown
+    assert "B answered 16 problems and A 40 (evaluation.problems: 20 and 8); 16 are shared." in shown
     assert "B − A is on the 8 problems both answered." in shown
     assert "Δ −100.0 (−100.0 to −100.0)" in shown  # not 0 - 80: on the shared ones A is right throughout
     assert "paired on 8 problems" in shown
@@ -226,7 +226,7 @@ def test_an_unfinished_run_is_shown_with_what_it_has_and_claims_nothing(make: Ma
     assert "So far backtrack − control, level 8: −66.7 points" in shown
     assert "on 6 problems. not a result" in shown
     assert "6 problems, so far" in shown
-    assert "Unfinished: B. Numbers of these are what is written so far." in shown
+    assert "Unfinished: B. The numbers there are what is written so far." in shown
 
 
 def test_a_run_without_any_answer_yet_is_shown(make: Make, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_run_without_any_answer_yet_is_shown(make: Make, tmp_path: Path) -> No
         pass
     shown = text(one, tmp_path / "new")
     assert "Unfinished: 0 of 80 answers are written" in shown
-    assert "B and A cannot be paired: B kept no traces." in shown
+    assert "B kept no traces: nothing can be paired with A." in shown
     assert "B has no headline gain." in shown
 
 
@@ -377,6 +377,8 @@ def test_ten_runs_are_one_page(make: Make) -> None:
     shown = text(*runs)
     assert "J run9" in shown
     assert "in 10 runs" in shown
+    fewer = [make(f"few{i}", replace(RECIPE, train={"lr": 1.0}), backtrack="1" * 5, control="0" * 5) for i in range(3)]
+    assert "B, C and D answered 10 problems and A 40; 10 are shared." in text(runs[0], *fewer)
 
 
 def test_two_runs_of_one_name_are_told_apart(make: Make, tmp_path: Path) -> None:

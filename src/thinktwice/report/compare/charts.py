@@ -38,9 +38,9 @@ class Axis:
         return [(self.at(v / 100), f"{v:+g}".replace("-", "−") if v else "0")
                 for v in ticks(100 * self.low, 100 * self.high, 4)]  # fmt: skip
 
-    def bar(self, value: float, low: float, high: float) -> Bar:
-        """Return an interval's place."""
-        tone = "up" if low > 0 else "down" if high < 0 else "flat"
+    def bar(self, value: float, low: float, high: float, *, settled: bool) -> Bar:
+        """Return an interval's place; one that is not settled yet has no colour, whatever it excludes."""
+        tone = "flat" if not settled or low <= 0 <= high else "up" if low > 0 else "down"
         return Bar(self.at(low), self.at(value), self.at(high), tone)
 
 

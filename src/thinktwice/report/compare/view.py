@@ -172,30 +172,31 @@ def _gains(
     """Return the forest: the runs' gains, each one minus the first's, what is missing, and the axis of them all."""
     known = [(column, side.gain) for column, side in zip(columns, sides, strict=True) if side.gain]
     notes = [f"{side.letter} has no headline gain." for side in sides if side.gain is None]
-    against: list[tuple[Column, Contrast]] = []
+    against: list[tuple[Column, Contrast, bool]] = []
     for column, side in zip(columns[1:], sides[1:], strict=True):
         found = pairing.gain_contrast(sides[0], side)
         if isinstance(found, Contrast):
-            against.append((column, found))
+            against.append((column, found, all(x.summary is not None for x in (side, sides[0]))))
             if found.why:
                 notes.append(f"{side.letter} − {sides[0].letter} is not paired: {found.why}.")
         elif side.gain is not None:
             notes.append(f"{side.letter} − {sides[0].letter} is not given: {found}.")
-    axis = charts.axis([(g.low, g.high) for _, g in known] + [(c.low, c.high) for _, c in against])
+    axis = charts.axis([(g.low, g.high) for _, g in known] + [(c.low, c.high) for _, c, _ in against])
     rows = [
         GainRow(
             pairing.titled(gain), column, gain.difference, gain.low, gain.high,
-            axis.bar(gain.difference, gain.low, gain.high),
+            axis.bar(gain.difference, gain.low, gain.high, settled=gain.final),
             f"{gain.n} problems" + ("" if gain.final else ", so far"),
         )
         for column, gain in known
     ]  # fmt: skip
     differences = [
         GainRow(
-            f"{column.letter} − {sides[0].letter}", column, c.value, c.low, c.high, axis.bar(c.value, c.low, c.high),
-            f"paired on {c.n} problems" if c.n else "not paired",
+            f"{column.letter} − {sides[0].letter}", column, c.value, c.low, c.high,
+            axis.bar(c.value, c.low, c.high, settled=settled),
+            (f"paired on {c.n} problems" if c.n else "not paired") + ("" if settled else ", so far"),
         )
-        for column, c in against
+        for column, c, settled in against
     ]  # fmt: skip
     return tuple(rows), tuple(differences), tuple(notes), axis
 

@@ -128,7 +128,10 @@ def comparable(
     if all(found.whole and found.first for found in overlaps):
         said.append(Say(f"The same {overlaps[0].first:,} test problems: every difference is paired on them.", "good"))
     else:
-        said += [problems(first, side, found) for side, found in zip(others, overlaps, strict=True)]
+        groups: dict[Say, list[str]] = {}
+        for side, found in zip(others, overlaps, strict=True):
+            groups.setdefault(problems(first, side, found), []).append(side.letter)
+        said += [Say(f"{listed(names)} {shared.text}", shared.tone) for shared, names in groups.items()]
     keys = differing.recipe_rows(sides)
     if not keys:
         said.append(Say("The recipes are the same.", "good"))
@@ -156,29 +159,30 @@ def comparable(
         said.append(Say("The same machine, packages and settings.", "good"))
     open_ones = [side.letter for side in sides if side.summary is None]
     if open_ones:
-        said.append(Say(f"Unfinished: {listed(open_ones)}. Numbers of these are what is written so far.", "warn"))
+        said.append(Say(f"Unfinished: {listed(open_ones)}. The numbers there are what is written so far.", "warn"))
     return said
 
 
 def problems(first: Side, side: Side, found: Overlap) -> Say:
-    """Say which problems two runs share, and what that means for their differences."""
-    a, b = first.letter, side.letter
-    keys = differing.problem_keys(first, side)
+    """Say which problems a run shares with the first, and what that means: a sentence without its subject."""
+    a = first.letter
+    keys = differing.problem_keys(first, side) + ([] if side.summary else ["unfinished"])
     because = f" ({'; '.join(keys[:3])}{'; …' if len(keys) > 3 else ''})" if keys else ""
-    lacking = [s.letter for s in (first, side) if not s.answered]
-    if lacking:
-        return Say(f"{b} and {a} cannot be paired: {listed(lacking)} kept no traces.", "bad")
+    if not side.answered:
+        return Say(f"kept no traces: nothing can be paired with {a}.", "bad")
+    if not first.answered:
+        return Say(f"cannot be paired with {a}, which kept no traces.", "bad")
     moved = f" {found.changed:,} keys name different problems in the two." if found.changed else ""
     if not found.shared:
         return Say(
-            f"{b} answered other problems than {a}{because}: a paired comparison is impossible, so no differences "
-            f"of accuracy are given; gains are compared unpaired.{moved}",
+            f"answered other problems than {a}{because}: a paired comparison is impossible, so no differences of "
+            f"accuracy are given; gains are compared unpaired.{moved}",
             "bad",
         )
     if found.whole:
-        return Say(f"{b} answered the same {found.first:,} problems as {a}.", "good")
+        return Say(f"answered the same {found.first:,} problems as {a}.", "good")
     return Say(
-        f"{b} answered {found.second:,} problems and {a} {found.first:,}{because}; they share {len(found.shared):,}. "
+        f"answered {found.second:,} problems and {a} {found.first:,}{because}; {len(found.shared):,} are shared. "
         f"Differences are paired on the shared ones only.{moved}",
         "warn",
     )
