@@ -20,7 +20,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (work.solve, 'thinktwice solve "Ann has 3. Ben has Ann plus 4. How many does Ben have?"'),
     (work.evaluate, "thinktwice eval runs/backtrack --tasks thinktwice_arith --limit 200"),
     (look.show, "thinktwice show runs/backtrack --arm backtrack --retracted"),
-    (look.report, "thinktwice report runs/backtrack"),
+    (look.report, "thinktwice report runs/backtrack runs/slower --open"),
     (serve.ui, "thinktwice ui --open"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
     (make.pretrain, "thinktwice pretrain --out models/nano seed=1"),
