@@ -4,7 +4,7 @@ class Detail {
     this.root = root;
     this.store = store;
     this.part = (name) => root.querySelector(`[data-part=${name}]`);
-    this.replay = new Replay(this.part("replay"));
+    this.replay = new Replay(this.part("replay"), () => this.mark());
   }
 
   // Shows a problem; `step` positions the replay after that step of the first arm.
@@ -29,6 +29,15 @@ class Detail {
     arms.style.minHeight = `${arms.offsetHeight}px`; // so that the page does not jump while a trace is typed
     if (step !== null) this.replay.seek(this.replay.after(step));
     this.legend(lanes);
+  }
+
+  // Marks what was searched for, once a frame at most.
+  mark(wanted = this.wanted) {
+    this.wanted = wanted;
+    this.marking ??= requestAnimationFrame(() => {
+      this.marking = undefined;
+      mark([this.part("question"), ...this.root.querySelectorAll(".tw-tape")], this.wanted);
+    });
   }
 
   missing(key) {

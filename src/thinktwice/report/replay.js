@@ -3,13 +3,14 @@
 const PACE = { write: 70, insert: 40, reject: 350, remove: 650, ban: 450, end: 0 }; // milliseconds at speed 1
 
 class Replay {
-  // `bar` holds the buttons (data-do), the range, the speed and the place for the strips.
-  constructor(bar) {
+  // `bar` holds the buttons (data-do), the range, the speed and the place for the strips; `moved` is told afterwards.
+  constructor(bar, moved) {
+    this.moved = moved;
     this.bar = bar;
     this.range = bar.querySelector("input[type=range]");
     this.strips = bar.querySelector(".tw-strips");
     this.letters = bar.querySelector(".tw-letters");
-    this.where = bar.querySelector("output");
+    this.where = bar.querySelector(".tw-where");
     this.speed = bar.querySelector("select");
     this.lanes = [];
     this.position = this.length = 0;
@@ -65,6 +66,7 @@ class Replay {
     const place = `event ${this.position} of ${this.length}, step ${this.step} of ${steps}`;
     this.where.textContent = place;
     this.range.setAttribute("aria-valuetext", place);
+    this.moved();
   }
 
   // The next (or the previous) position at which something was just taken back.

@@ -51,7 +51,9 @@ class Speller:
         start, read = 0, len(before)
         pieces = []
         for end in range(read + 1, len(window) + 1):
-            old, new = self._text(window[start:read]).rstrip(BROKEN), self._text(window[start:end])
+            old, new = self._text(window[start:read]), self._text(window[start:end])
+            if read == len(before):
+                old = old.rstrip(BROKEN)  # half a character, which these tokens may complete
             if new.endswith(BROKEN) or len(new) <= len(old):
                 pieces.append("")
                 continue

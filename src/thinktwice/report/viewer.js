@@ -106,6 +106,7 @@ class Viewer {
     this.root.toggleAttribute("data-colour", Boolean(view.colour));
     this.root.toggleAttribute("data-fold", Boolean(view.fold));
     this.show();
+    this.detail.mark(view.text);
     if (view.text !== before.text) this.search();
     else this.refresh();
     if (visit && view.trace) this.visit();

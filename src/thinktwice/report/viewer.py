@@ -25,7 +25,7 @@ from thinktwice.show import Decode
 
 __all__ = ["SCRIPT", "STYLE", "embed"]
 
-PARTS = ("text.js", "tape.js", "events.js", "store.js", "replay.js", "listing.js", "detail.js", "viewer.js")
+PARTS = ("text.js", "find.js", "tape.js", "events.js", "store.js", "replay.js", "listing.js", "detail.js", "viewer.js")
 BLOCK = 64
 """Problems a block."""
 PREVIEW = 140
@@ -53,7 +53,8 @@ def embed(run: Run, recipe: Recipe, decode: Decode | None, colours: Mapping[str,
     names = [name for name in recipe.arms if name in run.trace_names()]
     names += [name for name in run.trace_names() if name not in names]
     arms = [_Arm(name, run) for name in names]
-    keys = list(dict.fromkeys(key for arm in arms for key in arm.rows))
+    fullest = sorted(arms, key=lambda arm: -len(arm.rows))
+    keys = list(dict.fromkeys(key for arm in fullest for key in arm.rows))
     if not keys:
         return Markup(_file("viewer.html").partition("<!-- viewer -->")[0]) + Markup(
             '<p class="missing">No traces are in this run yet.</p></section>'
