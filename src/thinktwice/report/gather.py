@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Sample:
-    """One problem, answered by every arm: for readers without a script, and for paper."""
+    """One problem, answered by the arms of the claim: for readers without a script, and for paper."""
 
     key: str
     level: int
@@ -106,7 +106,7 @@ def gather(run: Run) -> Page:
         tuple(_arm(run, recipe, name, outcomes, trainings) for name in recipe.arms),
         trainings,
         tuple(stage_costs(run, recipe)),
-        tuple(_samples(paired, rows)),
+        tuple(_samples(paired, plan.through if plan else None, rows)),
         decode,
     )
 
@@ -166,11 +166,11 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _samples(paired: Flips | None, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sample]:
+def _samples(paired: Flips | None, through: str | None, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sample]:
     """Show one problem gained and one lost, the first of each with a retraction (or the first): no choice by taste."""
     if paired is None:
         return
-    names = [paired.a, paired.b, *(name for name in rows if name not in (paired.a, paired.b))]
+    names = [name for name in (paired.a, paired.b, through) if name is not None and name in rows]
     for kind, found in ((f"only {paired.a} is right", paired.gained), (f"only {paired.b} is right", paired.lost)):
         keys = [flip.key for flip in found]
         retracting = (k for k in keys if any(not s.get("kept", True) for s in rows[paired.a][k]["trace"]["steps"]))
