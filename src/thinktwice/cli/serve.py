@@ -1,5 +1,6 @@
 """The command that serves the local web page: ui."""
 
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,6 @@ def ui(
             import webbrowser
 
             webbrowser.open(address)
+        threading.Thread(target=quiet_loading, daemon=True).start()  # the page answers meanwhile
 
-    quiet_loading()
     serve(runs, model or (), host=host, port=port, expose=expose, allow_code=allow_code, ready=ready)

@@ -29,7 +29,7 @@ from thinktwice.status import Status, Watcher, list_runs, read_status
 from thinktwice.ui.guard import OWN_POLICY
 from thinktwice.ui.shelf import run_directories
 from thinktwice.ui.stream import event
-from thinktwice.ui.view import page
+from thinktwice.ui.view import own, page
 
 EVERY = 1.0
 """Seconds between two looks at a running run."""
@@ -152,6 +152,7 @@ def _row(status: Status) -> dict[str, Any]:
         "method": recipe.method.name,
         "task": recipe.task.name,
         "base": recipe.model.path,
+        "headline": recipe.headline is not None,
         "status": status,
         "claim": None
         if found is None
@@ -184,10 +185,11 @@ def _stamp(root: Path) -> str:
 
 
 def _with_bar(html: str, run: str | None) -> str:
-    """Put the way back on top of a page that stands on its own otherwise."""
-    ask = Markup(' · <a href="/playground?run={}">Ask its models</a>').format(quote(run)) if run else Markup("")
+    """Put the way back on top of a page that stands on its own otherwise; its own policy allows the style."""
+    ask = Markup('<a class="ui-ask" href="/playground?run={}">Ask its models</a>').format(quote(run)) if run else ""
     bar = Markup(
-        '<nav class="ui-bar" aria-label="thinktwice ui" style="padding:.5rem 1.25rem;font-size:.9rem;'
-        'border-bottom:1px solid var(--rule)"><a href="/">← All runs</a>{}</nav>'
-    ).format(ask)
+        '<style>{}</style><nav class="ui-bar" aria-label="thinktwice ui"><a class="ui-brand" href="/">'
+        '<span aria-hidden="true">↶</span> thinktwice</a><a href="/">Runs</a><a href="/playground">Playground</a>'
+        "{}</nav>"
+    ).format(Markup(own("bar.css")), ask)
     return re.sub(r"<body[^>]*>", lambda found: found[0] + str(bar), html, count=1)

@@ -64,7 +64,7 @@ class Problems:
         """Return problems to try, of the headline level, by a rule that flatters no arm.
 
         In the order of the problems, two each: those only the headline's first arm answered, those only its control
-        answered, those neither did, those both did.
+        answered, those neither did, those both did; in each, those in which something was taken back come first.
         """
         return self._read(root)[1]
 
@@ -139,6 +139,10 @@ def _samples(
     def right(rows: Mapping[str, Any], problem: Known) -> bool:
         return bool(rows[problem.key]["score"]["value"] == 1)
 
+    def stands(problem: Known) -> bool:
+        return all(step["kind"] != "undo" for step in a_rows[problem.key]["trace"]["steps"])
+
+    ordered = sorted(level, key=stands)
     kinds: dict[tuple[bool, bool], str] = {
         (True, False): f"only {a} was right",
         (False, True): f"only {b} was right",
@@ -148,5 +152,5 @@ def _samples(
     return tuple(
         Sample(problem, kind)
         for outcome, kind in kinds.items()
-        for problem in [p for p in level if (right(a_rows, p), right(b_rows, p)) == outcome][:EXAMPLES_A_KIND]
+        for problem in [p for p in ordered if (right(a_rows, p), right(b_rows, p)) == outcome][:EXAMPLES_A_KIND]
     )

@@ -81,7 +81,7 @@ class Shelf:
             try:
                 found += self._arms(root)
             except ThinkTwiceError as error:
-                log.warning("no model of %s can be asked: %s", root.name, error)
+                log.info("no model of %s can be asked: %s", root.name, error)
         found += [Choice(name, name, bundled=True) for name in reversed(BUNDLED)]
         named: dict[str, Choice] = {}
         for choice in found:

@@ -38,10 +38,15 @@ async def static(request: Request) -> Response:
     return Response(text, media_type=TYPES[name.rpartition(".")[2]], headers={"cache-control": "no-cache"})
 
 
+def own(name: str) -> str:
+    """Return the text of a file in `static/`."""
+    return (files(__package__) / "static" / name).read_text(encoding="utf-8")
+
+
 @cache
 def _static(name: str) -> str | None:
     if name in OWN:
-        return (files(__package__) / "static" / name).read_text(encoding="utf-8")
+        return own(name)
     if name in ("style.css", "theme.js"):
         return asset(name)
     return {"viewer.js": SCRIPT, "viewer.css": STYLE}.get(name)

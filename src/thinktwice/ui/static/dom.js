@@ -16,8 +16,8 @@ export function el(tag, attributes = {}, ...children) {
 export const setup = () => JSON.parse($("setup").textContent);
 
 const minus = (text) => text.replace("-", "−");
-export const signed = (number, digits) => (number >= 0 ? "+" : "") + minus(number.toFixed(digits));
-export const points = (fraction) => signed(100 * fraction, 1);
+export const points = (fraction) => (fraction >= 0 ? "+" : "") + minus((100 * fraction).toFixed(1));
+export const signed = (number) => (number > 0 ? "+" : "") + minus(String(number));
 export const count = (n, one, many = `${one}s`) => `${Math.round(n).toLocaleString("en")} ${n === 1 ? one : many}`;
 
 // "8.4 s", "2 min 05 s", "3 h 12 min"

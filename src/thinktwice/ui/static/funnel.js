@@ -34,9 +34,10 @@ export class Funnel {
   }
 
   _draw() {
-    // The first answers have intervals as wide as the plot; a third of the range is enough to see them narrow.
+    // The newest interval decides the range: the first ones, as wide as it can be, are cut off at its edges.
     const newest = this.points.at(-1);
-    const reach = Math.min(1, Math.max(0.1, 1.6 * Math.max(Math.abs(newest.low), Math.abs(newest.high))));
+    const least = 1.3 * Math.max(Math.abs(newest.low), Math.abs(newest.high));
+    const reach = [0.1, 0.2, 0.3, 0.4, 0.6].find((edge) => edge >= least) ?? 1;
     const x = (n) => LEFT + (n / Math.max(1, this.of)) * (WIDE - LEFT - RIGHT);
     const y = (value) => TOP + ((reach - Math.max(-reach, Math.min(reach, value))) / (2 * reach)) * (HIGH - TOP - BOTTOM);
     const at = (n, value) => `${x(n).toFixed(1)},${y(value).toFixed(1)}`;
@@ -46,7 +47,7 @@ export class Funnel {
     }
     for (const value of [-reach, -reach / 2, 0, reach / 2, reach]) {
       const label = shape("text", { class: "tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" });
-      label.textContent = value === 0 ? "0" : points(value);
+      label.textContent = value === 0 ? "0" : points(value).replace(".0", "");
       parts.push(label);
     }
     parts.push(shape("line", { class: "zero", x1: LEFT, x2: WIDE - RIGHT, y1: y(0), y2: y(0) }));

@@ -63,8 +63,8 @@ function showDials() {
   $("bias-shown").textContent = !able.length
     ? "takes nothing back"
     : state.bias == null
-      ? `${signed(own, 2)}, as calibrated`
-      : signed(state.bias, 2);
+      ? `${signed(own)}, as calibrated`
+      : signed(state.bias);
   const temperature = Number($("temperature").value);
   $("temperature-shown").textContent = temperature ? temperature.toFixed(2) : "0, greedy";
   $("budget").value = state.budget ?? chosen("model")?.budget ?? 256;
