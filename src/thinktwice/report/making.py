@@ -127,17 +127,30 @@ def _spans(saved: Mapping[str, Any], decode: Decode | None) -> Iterator[Piece]:
         yield Piece(decode(ids) if decode else f" {' '.join(map(str, ids))} ", marks.get(span["colour"], "seen"))
 
 
+ORDER = ("base", "collect", "train", "calibrate", "solve")
+"""The verbs as a run does them, for the eye; others follow."""
+
+
 def stage_costs(run: Run, recipe: Recipe) -> Iterator[StageCost]:
-    """Read what every stage took so far, in the order they were finished; unfinished ones last."""
+    """Read what every stage took so far: arm by arm in the recipe's order, what belongs to no arm first."""
     seconds, memory, finished = run.seconds(), run.memory(), run.stages()
-    order = [*(name for name in finished if name in seconds), *(name for name in seconds if name not in finished)]
-    for name in order:
+    arms = list(recipe.arms)
+
+    def place(name: str) -> tuple[int, int, str]:
+        work, _, arm = name.partition("-")
+        return (
+            arms.index(arm) if arm in arms else -1,
+            ORDER.index(work) if work in ORDER else len(ORDER),
+            name,
+        )
+
+    for name in sorted(seconds, key=place):
         work, _, arm = name.partition("-")
         held = memory.get(name)
         yield StageCost(
             name,
             work,
-            arm if arm in recipe.arms else None,
+            arm if arm in arms else None,
             seconds[name],
             held.host if held else None,
             held.device if held else None,
