@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock clean
+.PHONY: help demo test check docs lock clean
 
 # The first Python that is new enough; `make demo PYTHON=/path/to/python3.12` chooses one.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -38,6 +38,11 @@ test: export OMP_NUM_THREADS := 1
 test: export HF_HUB_OFFLINE := 1
 test: check  ## check, then every test; one thread a process, because two cores are shared by two processes
 	$(BIN)/python -m pytest -n logical --maxprocesses 8
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(INSTALLED)  ## build the documentation into site/; a broken link, command or file name is an error
+	@$(BIN)/mkdocs build --strict --clean
+	@echo "documentation: site/index.html"
 
 lock: export PIP_DISABLE_PIP_VERSION_CHECK := 1
 lock:  ## write requirements.lock anew from pyproject.toml, in an environment of its own

@@ -1,0 +1,218 @@
+"""Reference pages written from the code: an mkdocs hook.
+
+A line of its own in a page becomes what it names, so that no key, option or default is typed by hand:
+
+    <!-- fields: module:Class [prefix] -->      the fields of a dataclass, with types, defaults and meanings
+    <!-- options: name -->                      the options of a task
+    <!-- names: module:TABLE -->                a registry (TASKS, METHODS) with the first line of each entry
+    <!-- commands -->                           every command with its usage and options
+    <!-- notebook: path -->                     an executed notebook
+    <!-- pages: folder -->                      the pages of a folder, as a list
+
+In `nav`, `folder/*` stands for the pages of a folder, so that a new decision or lab note needs no second entry.
+"""
+
+import base64
+import dataclasses
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import griffe
+import typer
+from mkdocs.exceptions import PluginError
+
+ROOT = Path(__file__).parents[1]
+DIRECTIVE = re.compile(r"^<!-- (fields|options|names|commands|notebook|pages)(?:: (.+?))? -->$", re.MULTILINE)
+
+
+def on_config(config: Any) -> Any:
+    """Expand `folder/*` in the navigation."""
+    config.nav = expanded(config.nav)
+    return config
+
+
+def expanded(nav: Any) -> Any:
+    """Return a navigation with every `folder/*` replaced by the pages of the folder."""
+    if isinstance(nav, dict):
+        return {title: expanded(below) for title, below in nav.items()}
+    if not isinstance(nav, list):
+        return nav
+    whole: list[Any] = []
+    for entry in nav:
+        if isinstance(entry, str) and entry.endswith("/*"):
+            whole += [{title: f"{entry[:-2]}/{path.name}"} for path, title in titles(entry[:-2])]
+        else:
+            whole.append(expanded(entry))
+    return whole
+
+
+def titles(folder: str) -> list[tuple[Path, str]]:
+    """Return the pages of a folder of docs/, README apart, each with its title."""
+    paths = [path for path in sorted((ROOT / "docs" / folder).glob("*.md")) if path.name != "README.md"]
+    return [(path, path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")) for path in paths]
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Replace every directive of a page."""
+
+    def written(match: re.Match[str]) -> str:
+        words = (match[2] or "").split()
+        try:
+            return WRITERS[match[1]](*words)
+        except (AttributeError, ImportError, KeyError, OSError, TypeError) as error:
+            raise PluginError(f"{page.file.src_uri}: {match[0]}: {type(error).__name__}: {error}") from error
+
+    return DIRECTIVE.sub(written, markdown)
+
+
+def fields(name: str, prefix: str = "") -> str:
+    """Return a table of a dataclass's fields; what they mean is the text below each in the source."""
+    module_name, _, class_name = name.partition(":")
+    cls = getattr(import_module(module_name), class_name)
+    documented = griffe.load(module_name, search_paths=[ROOT / "src"])[class_name].members
+    rows = []
+    for field in dataclasses.fields(cls):
+        source = documented[field.name]
+        meaning = source.docstring.value if source.docstring else ""
+        rows.append((f"`{prefix}{field.name}`", code(str(source.annotation)), default_of(field), cell(meaning)))
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def options(name: str) -> str:
+    """Return a table of a task's options, from its signature and the Args section of its docstring."""
+    from thinktwice.tasks import TASKS
+
+    module_name, _, attribute = TASKS[name].partition(":")
+    loader = getattr(import_module(module_name), attribute)
+    called = getattr(loader, "func", loader)  # partial(...) is described by what it calls
+    source = griffe.load(called.__module__, search_paths=[ROOT / "src"])[called.__name__].docstring
+    sections = source.parse("google") if source else []
+    described = {a.name: a.description for s in sections if s.kind.value == "parameters" for a in s.value}
+    rows = []
+    for parameter in inspect.signature(loader).parameters.values():
+        default = "**required**" if parameter.default is parameter.empty else value_of(parameter.default)
+        kind = inspect.formatannotation(parameter.annotation)
+        rows.append((f"`{parameter.name}`", code(kind), default, cell(described[parameter.name])))
+    return table(("option", "type", "default", "meaning"), rows)
+
+
+def names(name: str) -> str:
+    """Return a registry as a table: name, and the first line of what it names."""
+    module_name, _, attribute = name.partition(":")
+    rows = []
+    for key, home in getattr(import_module(module_name), attribute).items():
+        inner, _, member = home.partition(":")
+        found = getattr(import_module(inner), member)
+        lines = (inspect.getdoc(getattr(found, "func", found)) or "").splitlines()
+        rows.append((f"`{key}`", cell(lines[0] if lines else "")))
+    return table(("name", "what it is"), rows)
+
+
+def commands() -> str:
+    """Return every command of the command line: usage, what it does, arguments and options, an example."""
+    from thinktwice.cli import build
+
+    application: Any = typer.main.get_command(build())
+    parts = []
+    for name, command in application.commands.items():
+        with typer.Context(command, info_name=f"thinktwice {name}") as context:
+            usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
+        rows = []
+        for parameter in command.params:
+            if parameter.name == "help" or getattr(parameter, "hidden", False):
+                continue
+            spelled = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
+            given = "**required**" if parameter.required else value_of(parameter.default)
+            if given in ("`null`", "`false`"):
+                given = ""
+            rows.append((", ".join(f"`{s}`" for s in spelled), given, cell(getattr(parameter, "help", None) or "")))
+        example = (command.epilog or "").removeprefix("Example:").strip()
+        text = [f"## `thinktwice {name}` {{ #{name} }}", "", command.help or "", "", "```console", f"$ {usage}", "```"]
+        text += ["", table(("argument or option", "default", "meaning"), rows)] if rows else []
+        text += ["", "For example:", "", "```console", f"$ {example}", "```", ""] if example else [""]
+        parts.append("\n".join(text))
+    return "\n".join(parts)
+
+
+def notebook(path: str) -> str:
+    """Return an executed notebook as a page; its pictures go into `<img>`, so that none leaks its style."""
+    return "\n".join(_cells(json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]))
+
+
+def pages(folder: str) -> str:
+    """Return the pages of a folder as a list of links."""
+    return "\n".join(f"- [{title}]({path.name})" for path, title in titles(folder))
+
+
+def _cells(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for each in cells:
+        text = "".join(each["source"])
+        if each["cell_type"] == "markdown":
+            yield (
+                text.replace("](../docs/", "](../") + "\n"
+            )  # the page stands in docs/start/, the notebook in examples/
+            continue
+        yield f"```python\n{text}\n```\n"
+        for output in each.get("outputs", ()):
+            data = output.get("data", {})
+            if "image/svg+xml" in data:
+                picture = base64.b64encode("".join(data["image/svg+xml"]).encode()).decode()
+                title = re.search(r"<title>(.*?)</title>", "".join(data["image/svg+xml"]))
+                alternative = title[1] if title else "figure"
+                yield f'<p><img class="plot" alt="{alternative}" src="data:image/svg+xml;base64,{picture}"></p>\n'
+            elif "text/html" in data:
+                yield f'<div class="output">{"".join(data["text/html"])}</div>\n'
+            else:
+                shown = "".join(output.get("text") or data.get("text/plain") or ())
+                yield f'<pre class="output">{escape(shown.rstrip())}</pre>\n'
+
+
+def default_of(field: "dataclasses.Field[Any]") -> str:
+    """Return a field's default as it would be written in YAML."""
+    if field.default is not dataclasses.MISSING:
+        nested = isinstance(field.default, tuple) and any(map(dataclasses.is_dataclass, field.default))
+        return "its own defaults" if nested else value_of(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        made = field.default_factory()
+        return "its own defaults" if dataclasses.is_dataclass(made) else value_of(made)
+    return "**required**"
+
+
+def value_of(value: Any) -> str:
+    """Return a value as YAML's flow style, in code."""
+    if isinstance(value, tuple):
+        value = list(value)
+    text = str(value) if isinstance(value, Path) else value if isinstance(value, str) and value else json.dumps(value)
+    return code(text)
+
+
+def code(text: str) -> str:
+    """Return text as inline code that a table cell can hold."""
+    return f"`{text}`".replace("|", "\\|") if "|" in text else f"`{text}`"
+
+
+def cell(text: str) -> str:
+    """Return text of several lines as one that a table cell can hold."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+WRITERS: dict[str, Callable[..., str]] = {
+    "fields": fields,
+    "options": options,
+    "names": names,
+    "commands": commands,
+    "notebook": notebook,
+    "pages": pages,
+}
