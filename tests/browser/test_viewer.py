@@ -104,14 +104,14 @@ def make_page(folder: Path, records: dict[str, list[TraceRecord]]) -> str:
     with Run.open(folder / "run", to_dict(RECIPE)) as run:
         for arm, found in records.items():
             run.traces(arm).append([to_dict(row) for row in found])
-    style = (Path(viewer.__file__).parent / "style.css").read_text() + viewer.STYLE
+    style = (Path(viewer.__file__).parent / "style.css").read_text() + viewer.STYLE + "main { max-width: none; }"
     digest = base64.b64encode(hashlib.sha256(viewer.SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
     path = folder / "page.html"
     path.write_text(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>traces</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{style} main {{ max-width: none; }}</style></head><body><main>'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{style}</style></head><body><main>'
         f"<h1>A run</h1>{viewer.embed(Run.load(folder / 'run'), RECIPE, decode, COLOURS)}</main>"
         f"<script>{viewer.SCRIPT}</script></body></html>"
     )

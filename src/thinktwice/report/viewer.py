@@ -178,7 +178,7 @@ def _trace(row: Mapping[str, Any] | None, speller: Speller | None) -> list[Any] 
 def _step(step: Mapping[str, Any], cuts: list[int] | None, speller: Speller | None) -> list[Any]:
     """Return a step as the viewer reads it; what an older run did not write down is 0."""
     rewind = step.get("rewind")
-    taken = 0
+    taken: Any = 0
     if rewind:
         taken = [rewind["n"], [speller.name(i) if speller else f"token {i}" for i in rewind.get("ban", ())]]
     flags = step["sampled"] + 2 * step["kept"]
