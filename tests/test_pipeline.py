@@ -116,6 +116,17 @@ def test_the_summary_counts_every_arm_at_every_level(recipe: Recipe, finished: P
     assert all(2**20 < held.host < 2**40 for held in summary.memory.values())
 
 
+def test_the_plan_names_every_stage_in_the_order_it_is_done(recipe: Recipe, finished: Path, tmp_path: Path) -> None:
+    run = Run.load(finished)
+    attempt = run.attempt()
+    assert attempt is not None
+    assert attempt.ended == "finished"
+    assert [*attempt.plan] == [*run.stages(), "summary"]
+    assert attempt.plan == tuple(pipeline.Bench(recipe, print).plan())
+    undecided = replace(recipe, evaluation=replace(recipe.evaluation, dev_problems=0))
+    assert not [name for name in pipeline.Bench(undecided, print).plan() if name.startswith("calibrate-")]
+
+
 def test_every_arm_answers_the_same_problems_in_the_same_words(recipe: Recipe, finished: Path) -> None:
     first, *others = [[(r.key, r.level, r.question, r.reference) for r in records(finished, a)] for a in recipe.arms]
     assert len({key for key, *_ in first}) == len(LEVELS) * PROBLEMS

@@ -64,12 +64,12 @@ def interactive(stream: TextIO) -> Console:
     return console
 
 
-def live_view(console: Console, look: Callable[[], Status | None], *, resume: bool = False) -> Live:
+def live_view(console: Console, look: Callable[[], Status | None]) -> Live:
     """Return a view that draws what `look` returns four times a second."""
 
     def draw() -> RenderableType:
         status = look()
-        return Text() if status is None else view(status, console.width, console.height, resume=resume)
+        return Text() if status is None else view(status, console.width, console.height)
 
     return Live(console=console, get_renderable=draw, refresh_per_second=4, vertical_overflow="crop")
 

@@ -112,12 +112,11 @@ def summary(trace: Trace, seconds: float) -> list[str]:
 
     taken = sum(len(step.token_ids) for step in trace.steps if step.kind == "error" and not step.kept)
     times = sum(step.kind == "undo" for step in trace.steps)
-    written = trace.sampled_tokens
-    retractions = f"{times} retraction{'' if times == 1 else 's'}"
+    sampled = trace.sampled_tokens
+    back = f"{taken} of them taken back in {_count(times, 'retraction')}" if times else "none taken back"
     parts = [
-        f"{written} tokens written, "
-        + (f"{taken} of them taken back in {retractions}" if times else "none taken back"),
-        f"{seconds:.1f} s, {written / max(seconds, 1e-9):,.0f} tokens/s",
+        f"{_count(sampled, 'token')} sampled, {back}",
+        f"{seconds:.1f} s, {sampled / max(seconds, 1e-9):,.0f} tokens/s",
         STOPPED[trace.stop],
     ]
     stated = numeric.stated(trace.reply)
@@ -126,3 +125,7 @@ def summary(trace: Trace, seconds: float) -> list[str]:
         numbers = "; ".join(numeric.write(value) for value in found)
         parts.insert(0, f"answer {numbers}" if stated else f"no answer stated, last number {numbers}")
     return parts
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

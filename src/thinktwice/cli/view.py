@@ -22,14 +22,13 @@ AXIS = 25
 SETTLED = {"running": "bold cyan", "finished": "bold green", "stopped": "bold red"}
 
 
-def view(status: Status, width: int, height: int = 1000, *, resume: bool = True) -> RenderableType:
+def view(status: Status, width: int, height: int = 1000) -> RenderableType:
     """Lay a status out: what is done, what is being done, how long it will take, and how the comparison stands.
 
     Args:
         status: what is shown.
         width: columns of the terminal.
         height: its lines; arms are left out, and said to be, before anything else is.
-        resume: whether a stopped run's view ends with the command that goes on with it.
     """
     width = min(width, WIDEST)
     top = [_title(status, width), Text()]
@@ -41,8 +40,6 @@ def view(status: Status, width: int, height: int = 1000, *, resume: bool = True)
         bottom += [Text(), *standing_lines(status.comparison)]
     if status.state == "stopped":
         bottom += [Text(), Text(printable(f"stopped: {status.why}").replace("\n", " "), style="red")]
-        if resume:
-            bottom.append(Text(f"go on with: {status.resume}"))
     room = height - len(top) - len(bottom) - 2  # the columns' names, and the line the cursor stands in
     arms = _matrix(of_arms, status, room) if of_arms and room > 0 else []
     return Group(*top, *arms, *bottom)
@@ -135,9 +132,10 @@ def _matrix(stages: Sequence[StageStatus], status: Status, room: int) -> list[Re
     kinds = sorted({kind for kind, _ in cells}, key=lambda kind: KINDS.index(kind) if kind in KINDS else len(KINDS))
     arms = list(dict.fromkeys(arm for _, arm in cells))
     at = next((arms.index(stage.name.split("-", 1)[1]) for stage in stages if stage.state != "done"), 0)
-    shown = arms
+    shown, said = arms, False
     if len(arms) > room:
-        room = max(1, room - 1)
+        said = room > 1
+        room -= said
         start = min(max(0, at - room // 2), len(arms) - room)
         shown = arms[start : start + room]
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 3, 0, 0), header_style="bright_black")
@@ -147,7 +145,7 @@ def _matrix(stages: Sequence[StageStatus], status: Status, room: int) -> list[Re
     for arm in shown:
         table.add_row(arm, *[_cell(cells.get((kind, arm)), status) for kind in kinds])
     hidden = len(arms) - len(shown)
-    return [table, Text(f"and {hidden} arms more", style="bright_black")] if hidden else [table]
+    return [table, Text(f"and {hidden} arms more", style="bright_black")] if said else [table]
 
 
 def _cell(stage: StageStatus | None, status: Status) -> Text:
@@ -176,13 +174,16 @@ def _running(status: Status, width: int) -> RenderableType:
     names = min(max(len(_spoken(each)) for each in status.stages), max(12, width - 50))
     left = "" if stage.eta_s is None else f" · {roughly(stage.eta_s)} left"
     times = f"{duration(stage.seconds)}{left}" if stage.state == "running" else ""
+    room = 22 if len(times) <= 22 else 30
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=names, no_wrap=True)
     grid.add_row(
         label,
-        ProgressBar(1.0, stage.share, width=max(8, width - names - 33), complete_style="cyan", finished_style="cyan"),
+        ProgressBar(
+            1.0, stage.share, width=max(8, width - names - room - 11), complete_style="cyan", finished_style="cyan"
+        ),
         Text(_percent(stage.share).rjust(5) if stage.share else " " * 5),
-        Text(times.rjust(22)),
+        Text(times.rjust(room)),
     )
     return grid
 

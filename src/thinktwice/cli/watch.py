@@ -1,11 +1,14 @@
 """The command that looks at a run from another terminal: watch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thinktwice.cli.work import Runs
+
+if TYPE_CHECKING:
+    from thinktwice.status import Status
 
 
 def watch(
@@ -38,9 +41,10 @@ def watch(
     status = watcher.read()
     if once or not console.is_interactive:
         console.print(view(status, console.width))
+        _go_on(status)
         return
     try:
-        with live_view(console, watcher.read, resume=True):
+        with live_view(console, watcher.read):
             while status.state == "running":
                 time.sleep(0.5)
                 status = watcher.read()
@@ -48,11 +52,17 @@ def watch(
         typer.echo(f"{status.name} goes on; thinktwice watch {root} looks again", err=True)
         return
     if status.state != "finished":
+        _go_on(status)
         raise typer.Exit(1)
     console.print()
     outcome(root)
     page = root / "report.html"
     typer.echo(f"report: {page}" if page.exists() else f"report: thinktwice report {root}")
+
+
+def _go_on(status: "Status") -> None:
+    if status.resume:
+        typer.echo(f"go on with: {status.resume}")  # on one line, however long, to be copied
 
 
 def newest(runs: Path) -> Path:
