@@ -4,11 +4,12 @@ Law: it owns no state. Everything shown is read from the run directories and com
 close it and nothing is lost. It answers this machine only, unless told otherwise.
 """
 
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from thinktwice.ui.problems import Problems
 from thinktwice.ui.shelf import Shelf
 from thinktwice.ui.view import message, static
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "serve", "serving"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -100,20 +101,45 @@ def serve(
             f"--host {host} would let anyone who reaches this machine read the runs and use the models, without a "
             "password. If that is what you want, add --expose; else leave --host out, and use an SSH tunnel."
         )
-    closing = threading.Event()
-    app = create_app(runs, models, exposed=expose, allow_code=allow_code, closing=closing)
-    listener = _listen(host, port)
-    options = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=3
-    )
-    server = _Server(options, closing)
-    shown = f"[{host}]" if ":" in host else host
+    server, listener, address = _prepare(runs, models, host, port, expose, allow_code)
     try:
-        ready(f"http://{shown}:{listener.getsockname()[1]}")
+        ready(address)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
     finally:
         listener.close()
+
+
+@contextmanager
+def serving(runs: Path, models: Sequence[str] = (), *, port: int = 0, allow_code: bool = False) -> Iterator[str]:
+    """Serve the page from a thread while the block runs, and yield its address: from a notebook, or in a test.
+
+    Example:
+        >>> with serving(Path("runs")) as address:  # doctest: +SKIP
+        ...     print(address)
+    """
+    server, listener, address = _prepare(runs, models, "127.0.0.1", port, False, allow_code)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="thinktwice ui", daemon=True)
+    thread.start()
+    try:
+        yield address
+    finally:
+        server.handle_exit(signal.SIGINT, None)
+        thread.join()
+        listener.close()
+
+
+def _prepare(
+    runs: Path, models: Sequence[str], host: str, port: int, exposed: bool, allow_code: bool
+) -> tuple["_Server", socket.socket, str]:
+    closing = threading.Event()
+    app = create_app(runs, models, exposed=exposed, allow_code=allow_code, closing=closing)
+    listener = _listen(host, port)
+    options = uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=3
+    )
+    shown = f"[{host}]" if ":" in host else host
+    return _Server(options, closing), listener, f"http://{shown}:{listener.getsockname()[1]}"
 
 
 class _Server(uvicorn.Server):

@@ -186,10 +186,9 @@ def _stamp(root: Path) -> str:
 
 def _with_bar(html: str, run: str | None) -> str:
     """Put the way back on top of a page that stands on its own otherwise; its own policy allows the style."""
-    ask = Markup('<a class="ui-ask" href="/playground?run={}">Ask its models</a>').format(quote(run)) if run else ""
     bar = Markup(
         '<style>{}</style><nav class="ui-bar" aria-label="thinktwice ui"><a class="ui-brand" href="/">'
-        '<span aria-hidden="true">↶</span> thinktwice</a><a href="/">Runs</a><a href="/playground">Playground</a>'
-        "{}</nav>"
-    ).format(Markup(own("bar.css")), ask)
+        '<span aria-hidden="true">↶</span> thinktwice</a><a href="/">Runs</a>'
+        '<a href="/playground{}">Playground</a></nav>'
+    ).format(Markup(own("bar.css")), f"?run={quote(run)}" if run else "")
     return re.sub(r"<body[^>]*>", lambda found: found[0] + str(bar), html, count=1)

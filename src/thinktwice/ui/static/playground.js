@@ -156,6 +156,7 @@ function ask() {
     else panes[id].clear();
   }
   showBusy();
+  if (phone.matches) panes.model.root.scrollIntoView({ block: "start" });
 }
 
 for (const id of ["model", "beside"]) panes[id] = new Pane($(`pane-${id}`), { ended: showBusy });
@@ -167,6 +168,10 @@ $("temperature").value = number(given.get("temperature")) ?? 0;
 $("seed").value = number(given.get("seed")) ?? 0;
 if (given.has("pace")) $("pace").value = given.get("pace");
 if (!$("pace").value) $("pace").value = "25";
+const phone = matchMedia("(max-width: 46rem)");
+const fold = () => ($("settings").open = !phone.matches);
+phone.addEventListener("change", fold);
+fold();
 followModel();
 
 $("model").addEventListener("change", () => {
