@@ -1,7 +1,16 @@
 from rich.console import Console
 
-from thinktwice.show import Piece, Transcript, example_marks, example_pieces, to_plain, to_rich, trace_pieces
-from thinktwice.types import Example, Step, Trace
+from thinktwice.show import (
+    Piece,
+    Transcript,
+    example_marks,
+    example_pieces,
+    printable,
+    to_plain,
+    to_rich,
+    trace_pieces,
+)
+from thinktwice.types import Example, Rewind, Step, Trace
 
 TRACE = Trace(
     "p",
@@ -52,6 +61,31 @@ def test_text_of_a_model_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in to_rich(pieces).plain
 
 
+def test_marks_that_turn_the_writing_round_are_spelled_out_and_letters_are_not() -> None:
+    turning = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    for code in (*turning, 0x2028, 0x2029, 0xD800, 0xDFFF, 0x85):
+        shown = printable(f"7{chr(code)}3")
+        assert chr(code) not in shown
+        assert shown.isascii()
+        assert (shown[0], shown[-1]) == ("7", "3")
+        shown.encode()
+    kept = "漢字 é e\u0301 👩\u200d🔬 עברית العربية فارسی\u200cها \t\n"
+    assert printable(kept) == kept
+    pieces = [Piece("7\u202e31\u2066", "written")]
+    assert to_plain(pieces) == to_rich(pieces).plain == "7\\u202e31\\u2066"
+
+
+def test_a_draw_that_was_thrown_away_at_once_is_not_shown_as_taken_back() -> None:
+    steps = (
+        Step("error", "Ben", (1,), kept=False),
+        Step("undo", "", (9,), kept=False),
+        Step("text", "Cal", (2,), kept=False, rewind=Rewind(2, (1,))),
+        Step("text", "Ann", (3,)),
+        Step("text", "an outvoted sample", (4,), kept=False),
+    )
+    assert to_plain(trace_pieces(Trace("p", steps))) == "[-Ben-]Ann[-an outvoted sample-]"
+
+
 def example(text: str, weights: str, dead_from: tuple[int, ...] | None = None) -> Example:
     ids = tuple(map(ord, text))
     return Example(ids, (*ids[1:], 0), tuple(float(w) for w in weights), dead_from=dead_from)
@@ -84,6 +118,19 @@ def test_a_transcript_follows_the_decoder() -> None:
     ]  # fmt: skip
     transcript.on("deleted", [ord("i"), ord("b")])  # what was deleted before is passed over
     assert to_plain(transcript.pieces(letters)) == "a[-ixy-][-b-]"
+
+
+def test_an_undo_token_is_a_sign_as_soon_as_it_is_written() -> None:
+    transcript, undo = Transcript(), frozenset([ord("u")])
+    for c in "abuu":
+        transcript.on("written", [ord(c)], control_ids=undo)
+    assert to_rich(transcript.pieces(letters)).plain == "ab↶"
+    transcript.on("deleted", list(map(ord, "buu")), control_ids=undo)
+    assert [(p.text, p.mark) for p in transcript.pieces(letters)] == [
+        ("a", "written"), ("b", "retracted"), ("uu", "undo"),
+    ]  # fmt: skip
+    transcript.on("deleted", list(map(ord, "xa")))  # more than there is
+    assert [p.mark for p in transcript.pieces(letters)] == ["retracted", "undo"]
 
 
 def test_a_character_of_several_tokens_split_by_a_retraction_stays_whole() -> None:
