@@ -67,7 +67,8 @@ def _variables(page: Page) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "page": page, "run": run, "recipe": recipe, "summary": summary, "names": list(recipe.arms), "colours": colours,
         "plan": plan, "noise": NOISE, "verdict": verdict, "claim": None, "parts": None, "steps": None, "levels": [],
-        "versus": None, "accuracy": None, "forest": [], "threshold": None, "command": _command(run), "home": run.root.resolve().parent.name,
+        "versus": None, "accuracy": None, "forest": [], "threshold": None, "command": _command(run),
+        "home": run.root.resolve().parent.name,
         "waffle": figures.waffle(page.flips) if page.flips else None,
         "packed": packed(table(page.outcomes, list(recipe.arms), summary)) if summary else None,
         "failures": {level: counted for level, counted in by_level.items() if any(counted.values())},
