@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/report.py [problems arms]
 
 The run is made up: `arith` problems of 4 to 10 operations, their solutions in the nano base's tokens, a retraction in
-every second trace of half of the arms, noise as log-probabilities (which compresses worse than real ones). Needs Chromium.
+every second trace of half of the arms, noise as log-probabilities (they compress worse than real ones). Needs Chromium.
 Times are medians over rounds, each in a new browser profile; what matters is their ratio to loading an empty page.
 """
 
@@ -154,9 +154,7 @@ def main() -> None:
     print(f"{problems * arms:,} traces: {rows / 1e6:.1f} MB of rows, page {size / 1e6:.2f} MB ({rows / size:.1f} to 1)")
     print(f"written in {writing:.1f} s, {1000 * writing / problems / arms:.2f} ms a trace")
     print(f"readable after {readable:.0f} ms, {readable / bare:.1f} times an empty page ({bare:.0f} ms); aim: 2,000 ms")
-    print(
-        f"another trace: {found['opening']:.1f} ms; longest frame while scrolling the whole list: {found['longest']:.0f} ms"
-    )
+    print(f"another trace: {found['opening']:.1f} ms; longest frame while scrolling: {found['longest']:.0f} ms")
     print(
         f"all texts searched in {found['search']:.0f} ms; {found['nodes']:.0f} nodes, {found['heap'] / 1e6:.0f} MB heap"
     )

@@ -336,6 +336,13 @@ def test_any_kind_of_step_is_shown_known_or_not(show: Callable) -> None:
     assert legend[:7] == ["text inserted, not sampled", *labels]
 
 
+def test_a_trace_that_broke_off_says_why(show: Callable) -> None:
+    page = show("#trace=8/broken")
+    assert page.locator(".tw-verdict").all_inner_texts() == ["? unscored"]
+    assert tape(page) == "error: it fell over"
+    assert "This arm has no trace of this problem." in page.locator(".tw-card").nth(1).inner_text()
+
+
 def test_samples_that_were_outvoted_stand_apart(show: Callable) -> None:
     page = show("#trace=4/samples&arms=backtrack")
     blocks = page.locator(".tw-step").all_inner_texts()
@@ -460,6 +467,22 @@ def test_all_of_it_works_from_the_keyboard(show: Callable) -> None:
     assert page.evaluate("thinktwice.viewer.detail.replay.playing") is False
 
 
+def test_copy_link_copies_the_place_in_the_replay(show: Callable) -> None:
+    page = show("#trace=8/gained&arms=backtrack&level=8")
+    page.get_by_role("slider").fill("6")
+    offer = "offer => Object.defineProperty(navigator, 'clipboard', {configurable: true, value: {writeText: %s}})"
+    page.evaluate(offer % "async text => { window.copied = text; }")
+    page.get_by_role("button", name="copy link").click()
+    page.get_by_role("button", name="copied").wait_for()
+    link = page.evaluate("copied")
+    assert link.endswith("#trace=8%2Fgained&arms=backtrack&step=3&level=8")
+    page.get_by_role("button", name="copy link").wait_for()
+    page.evaluate(offer % "() => Promise.reject(new Error('not here'))")
+    page.get_by_role("button", name="copy link").click()
+    page.get_by_role("button", name="it is in the address bar").wait_for()
+    assert page.url == link
+
+
 def test_a_link_opens_one_trace_at_one_step_now_and_later(show: Callable) -> None:
     page = show("#trace=8%2Fsame&arms=control,backtrack")
     assert opened(page) == "8/same"
@@ -476,6 +499,9 @@ def test_a_link_opens_one_trace_at_one_step_now_and_later(show: Callable) -> Non
     until(page, "document.querySelector('[data-part=key]').textContent.includes('lost')")
     page.go_back()
     until(page, "document.querySelector('[data-part=key]').textContent.includes('same')")
+    page.evaluate("location.hash = 'level=4'")
+    until(page, "document.activeElement.matches('.tw-list')")
+    assert len(listed(page)) == 3
     page.evaluate("location.hash = 'trace=nowhere'")
     until(page, "document.querySelector('[data-part=key]').textContent.includes('nowhere')")
     assert "No problem of this run is called nowhere." in page.locator("[data-part=key]").inner_text()

@@ -62,7 +62,6 @@ class Detail {
     const why = el("p", { class: "tw-why" });
     if (trace.why) show(why, trace.why, 400);
     else if (trace.answer != null) show(why, `answered ${trace.answer}`, 400);
-    if (trace.error) show(why, ` ${trace.error}`, 400);
     const paper = el("div", {});
     const tape = new Tape(paper, { label: `trace of ${arm.name}` });
     lanes.push({ tape, events: eventsOf(trace), name: arm.name, tone: arm.colour, letter });

@@ -63,8 +63,8 @@ class Replay {
     this.range.value = this.position;
     this.bar.style.setProperty("--at", this.length ? this.position / this.length : 1);
     const steps = (this.lanes[0]?.events.at(-1)?.step ?? -1) + 1;
+    this.where.textContent = `${this.position}/${this.length} · step ${this.step}/${steps}`;
     const place = `event ${this.position} of ${this.length}, step ${this.step} of ${steps}`;
-    this.where.textContent = place;
     this.range.setAttribute("aria-valuetext", place);
     this.moved();
   }
@@ -130,12 +130,15 @@ class Replay {
 }
 
 // The timeline of one lane: a bar for each token, as high as it was surprising; red what was taken back,
-// grey what the model did not write into its reply; a line where something was taken back.
+// grey what the model did not write into its reply; a line where something was taken back; kinds shine through.
 function strip({ events, name, tone }, length) {
   const paths = { kept: "", gone: "", aside: "", mark: "" };
+  const kinds = {}; // colour of a kind -> path
   events.forEach((event, i) => {
     if (event.type === "remove") paths.mark += `M${i} 0h1v20h-1z`;
     if (!["write", "insert", "reject"].includes(event.type)) return;
+    const { colour, flow } = kindOf(event.kind);
+    if (!flow) kinds[colour] = `${kinds[colour] ?? ""}M${i} 0h1v20h-1z`;
     const nats = event.logprob == null ? 0.3 : -event.logprob;
     const high = (2 + 17 * Math.min(1, Math.sqrt(nats / 5))).toFixed(1);
     paths[event.type !== "write" ? "aside" : event.kept ? "kept" : "gone"] += `M${i} 20v-${high}h.85v${high}z`;
@@ -144,11 +147,14 @@ function strip({ events, name, tone }, length) {
   svg.setAttribute("viewBox", `0 0 ${Math.max(1, length)} 20`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
-  for (const [kind, d] of Object.entries(paths)) {
+  const draw = (look, d, colour = "") => {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    path.setAttribute("class", `tw-strip-${kind}`);
+    path.setAttribute("class", `tw-strip-${look}`);
     path.setAttribute("d", d);
+    if (colour) path.style.setProperty("--kind", `var(${colour})`);
     svg.append(path);
-  }
+  };
+  for (const [colour, d] of Object.entries(kinds)) draw("kind", d, colour);
+  for (const [look, d] of Object.entries(paths)) draw(look, d);
   return el("div", { class: `tw-strip c${tone}`, title: name }, svg);
 }

@@ -109,15 +109,15 @@ class Viewer {
     this.detail.mark(view.text);
     if (view.text !== before.text) this.search();
     else this.refresh();
-    if (visit && view.trace) this.visit();
+    if (visit) this.visit();
   }
 
-  // Somebody followed a link: the trace comes into sight, and keys go to it.
+  // Somebody followed a link: what it is about comes into sight, and keys go to it.
   async visit() {
     await this.ready;
-    const detail = this.root.querySelector(".tw-detail");
-    detail.scrollIntoView({ behavior: "instant", block: "start" });
-    detail.focus({ preventScroll: true });
+    const place = this.view.trace ? this.root.querySelector(".tw-detail") : this.root;
+    place.scrollIntoView({ behavior: "instant", block: "start" });
+    (this.view.trace ? place : this.list.box).focus({ preventScroll: true });
   }
 
   // Brings the controls in line with the view.
