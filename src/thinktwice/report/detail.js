@@ -50,8 +50,13 @@ class Detail {
   }
 
   card(trace, arm, letter, lanes) {
-    const head = el("h3", { class: "tw-arm" }, el("i", { class: `key c${arm.colour}` }), arm.name, letter && el("small", {}, ` ${letter}`));
-    if (!trace) return el("article", { class: "card tw-card" }, head, el("p", { class: "missing" }, "This arm has no trace of this problem."));
+    const head = el("h3", {},
+      el("i", { class: `key c${arm.colour}` }), arm.name, letter && el("small", {}, ` ${letter}`));
+    const card = el("article", { class: "card tw-card" });
+    if (!trace) {
+      card.append(head, el("p", { class: "missing" }, "This arm has no trace of this problem."));
+      return card;
+    }
     const mark = RIGHT[trace.right];
     const verdict = el("span", { class: `tw-verdict tw-${mark.name}` }, `${mark.sign} ${mark.name}`);
     if (trace.failure) show(verdict, `: ${trace.failure.replaceAll("_", " ")}`, 80);
@@ -65,8 +70,8 @@ class Detail {
     const paper = el("div", {});
     const tape = new Tape(paper, { label: `trace of ${arm.name}` });
     lanes.push({ tape, events: eventsOf(trace), name: arm.name, tone: arm.colour, letter });
-    return el("article", { class: "card tw-card" },
-      el("header", {}, head, verdict), el("p", { class: "tw-numbers" }, facts.join(" · ")), paper, why);
+    card.append(el("header", {}, head, verdict), el("p", { class: "tw-numbers" }, facts.join(" · ")), paper, why);
+    return card;
   }
 
   // Only what is on this page.
@@ -75,11 +80,13 @@ class Detail {
     const has = (test) => events.some(test);
     const sign = (look, text) => el("li", {}, look, ` ${text}`);
     const sample = (name, text) => el("span", { class: `tw-token ${name}` }, text);
-    const kinds = [...new Set(events.filter((event) => event.kind && !kindOf(event.kind).flow).map((event) => event.kind))];
+    const kinds = [...new Set(events.map((event) => event.kind ?? "text"))].filter((kind) => !kindOf(kind).flow);
+    const never = "drawn, never part of the reply";
+    const scale = ["> .99", "> .9", "> .7", "> .4", "> .1", "less"];
     const items = [
       has((e) => e.type === "remove") && sign(sample("tw-gone", "text"), "taken back"),
       has((e) => e.kind === "undo") && sign(sample("tw-gone tw-undo", "↶"), "an undo token"),
-      has((e) => e.type === "reject" && e.kind === "text") && sign(sample("tw-rejected", "text"), "drawn, never part of the reply"),
+      has((e) => e.type === "reject" && e.kind === "text") && sign(sample("tw-rejected", "text"), never),
       has((e) => e.type === "ban") && sign(el("span", { class: "tw-ban" }, "cannot be: x"), "could not be drawn next"),
       has((e) => e.type === "insert") && sign(sample("tw-inserted", "text"), "inserted, not sampled"),
       ...kinds.map((kind) => {
@@ -88,7 +95,7 @@ class Detail {
         return sign(swatch, printable(kindOf(kind).label));
       }),
       el("li", { class: "tw-scale" }, "probability of a token: ",
-        ...["> .99", "> .9", "> .7", "> .4", "> .1", "less"].map((text, i) => el("span", { class: "tw-token", "data-surprise": i }, text))),
+        ...scale.map((text, i) => el("span", { class: "tw-token", "data-surprise": i }, text))),
     ];
     this.part("legend").replaceChildren(...items.filter(Boolean));
   }

@@ -75,7 +75,8 @@ class Listing {
       const arm = store.arms[i];
       const mark = RIGHT[arm.right[number]];
       const looked = this.arms.includes(i) ? " tw-looked" : "";
-      return el("i", { class: `tw-mark tw-${mark.name}${looked} c${arm.colour}`, title: `${arm.name}: ${mark.name}` }, mark.sign);
+      const look = `tw-mark tw-${mark.name}${looked} c${arm.colour}`;
+      return el("i", { class: look, title: `${arm.name}: ${mark.name}` }, mark.sign);
     });
     const said = this.arms.map((i) => `${store.arms[i].name} ${RIGHT[store.arms[i].right[number]].name}`).join(", ");
     const back = store.arms[a].back[number];
@@ -84,7 +85,8 @@ class Listing {
       "div",
       {
         role: "option", id: `tw-row-${number}`, class: "tw-row", "data-number": number,
-        "aria-selected": String(number === this.current), "aria-posinset": place + 1, "aria-setsize": this.numbers.length,
+        "aria-selected": String(number === this.current),
+        "aria-posinset": place + 1, "aria-setsize": this.numbers.length,
         "aria-label": `level ${store.levels[number]}; ${said}${back ? `; took back ${back}` : ""}; ${question}`,
         style: `top: ${place * ROW}px`,
       },

@@ -71,8 +71,8 @@ class Replay {
 
   // The next (or the previous) position at which something was just taken back.
   retraction(way) {
-    const places = new Set(this.lanes.flatMap((lane) => lane.events.flatMap((e, i) => (e.type === "remove" ? [i + 1] : []))));
-    const found = [...places].sort((a, b) => way * (a - b)).find((place) => way * (place - this.position) > 0);
+    const places = this.lanes.flatMap(({ events }) => events.flatMap((e, i) => (e.type === "remove" ? [i + 1] : [])));
+    const found = places.sort((a, b) => way * (a - b)).find((place) => way * (place - this.position) > 0);
     return found ?? (way > 0 ? this.length : 0);
   }
 

@@ -66,7 +66,8 @@ class Store {
       if (signal.aborted) return;
       block.traces.forEach((row, i) => {
         const question = block.questions[i].toLowerCase().includes(wanted);
-        const arms = row.map((trace) => Boolean(trace) && trace[4].map((step) => step[1]).join("").toLowerCase().includes(wanted));
+        const says = (trace) => trace[4].map((step) => step[1]).join("").toLowerCase().includes(wanted);
+        const arms = row.map((trace) => trace !== null && says(trace));
         if (question || arms.includes(true)) matches.set(number * this.size + i, { question, arms });
       });
       found(matches, number + 1, this.blocks);

@@ -208,7 +208,7 @@ const FATES = {
 const tip = {
   node: null,
   show(target, item) {
-    this.node ??= document.body.appendChild(el("div", { class: "tw-tip", role: "tooltip", id: "tw-tip", hidden: true }));
+    this.node ??= document.body.appendChild(el("div", { class: "tw-tip", role: "tooltip", id: "tw-tip" }));
     const fate = item.kind === "sample" ? "set aside" : FATES[item.fate];
     const word = item.kind === "undo" ? `undo, ${fate === "kept" ? "waiting" : "done"}` : fate;
     const name = show(el("bdi", { class: "tw-tip-text" }), edged(item.text) || "(no text)", 60);

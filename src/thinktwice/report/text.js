@@ -15,7 +15,7 @@ const KINDS = {
 };
 const kindOf = (name) => (Object.hasOwn(KINDS, name) ? KINDS[name] : { label: name, colour: "--soft" });
 
-// Characters that show nothing, or rewrite what stands around them: controls, bidi marks, zero-width, tags, lone halves.
+// Characters that show nothing, or rewrite what stands around them: controls, bidi marks, zero-width, tags, halves.
 const HIDDEN = new RegExp(
   "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e" +
     "\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\p{Cs}" +
@@ -58,7 +58,7 @@ function show(node, text, limit = 2000) {
   }
   if (from < end) node.append(part.slice(from));
   if (end < whole) {
-    const more = el("button", { type: "button", class: "tw-more" }, `show all ${whole.toLocaleString("en")} characters`);
+    const more = el("button", { type: "button", class: "tw-more" }, `show all ${count(whole, "character")}`);
     more.addEventListener("click", (event) => {
       event.stopPropagation();
       node.replaceChildren();

@@ -1,52 +1,4 @@
-// The trace viewer: filters, the list, one problem open. Law: what is looked at is in the address, so a view is a link.
-//
-//   #trace=<key>&arms=<a>,<b>&step=<n>   one problem, those arms, the replay right after step n of the first arm
-//   level= outcome= failure= back=1 text= sort=   the filters;   colour=1 fold=1   how tokens look
-const DEFAULTS = {
-  trace: "", arms: "", step: "", level: "", outcome: "", failure: "", back: "", text: "", sort: "", colour: "", fold: "",
-};
-
-function readAddress(hash) {
-  const given = new URLSearchParams(hash.replace(/^#/, ""));
-  return [...given.keys()].some((name) => Object.hasOwn(DEFAULTS, name))
-    ? Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, given.get(name) ?? ""]))
-    : null; // another place of the page
-}
-
-function writeAddress(view) {
-  const filled = Object.entries(view).filter(([, value]) => value !== "");
-  return "#" + filled.map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`).join("&");
-}
-
-// Does a problem pass? a and b are the arms' columns (b may be missing); matches is the result of a text search or null.
-function passes(number, view, store, a, b, matches, failure) {
-  if (a.right[number] === "-") return false;
-  if (view.level !== "" && String(store.levels[number]) !== view.level) return false;
-  if (view.back && !a.back[number]) return false;
-  if (failure !== null && a.failure[number] !== failure) return false;
-  if (view.outcome && !OUTCOMES[view.outcome]?.test(a.right[number], b?.right[number])) return false;
-  if (!matches) return true;
-  const found = matches.get(number);
-  return Boolean(found && (found.question || found.arms[store.arms.indexOf(a)] || (b && found.arms[store.arms.indexOf(b)])));
-}
-
-const OUTCOMES = {
-  right: { label: "right", test: (a) => a === "1" },
-  wrong: { label: "wrong", test: (a) => a === "0" },
-  unscored: { label: "unscored", test: (a) => a === "u" },
-  gained: { label: "gained: only A right", pair: true, test: (a, b) => a === "1" && b !== "1" && b !== "-" },
-  lost: { label: "lost: only B right", pair: true, test: (a, b) => a !== "1" && b === "1" },
-  same: { label: "same for both", pair: true, test: (a, b) => b !== "-" && (a === "1") === (b === "1") },
-};
-
-const SORTS = {
-  "": { label: "as in the run", of: () => 0 },
-  level: { label: "hardest first", of: (number, store) => -store.levels[number] },
-  back: { label: "most taken back", of: (number, store, a) => -a.back[number] },
-  tokens: { label: "most tokens", of: (number, store, a) => -a.tokens[number] },
-  doubt: { label: "least probable token", of: (number, store, a) => -a.nats[number] },
-};
-
+// The trace viewer: filters, the list, one problem open. Law: what is looked at is in the address (see filters.js).
 class Viewer {
   constructor(root, store) {
     this.root = root;
@@ -72,7 +24,8 @@ class Viewer {
   }
 
   get arms() {
-    const known = this.view.arms.split(",").map((name) => this.store.armNumber.get(name)).filter((n) => n !== undefined);
+    const numbers = this.view.arms.split(",").map((name) => this.store.armNumber.get(name));
+    const known = numbers.filter((number) => number !== undefined);
     return known.length ? [...new Set(known)].slice(0, 2) : this.usual;
   }
 
@@ -93,7 +46,8 @@ class Viewer {
     const names = store.arms.map((arm) => [arm.name, arm.name]);
     options(form.elements.a, names);
     options(form.elements.b, [["", "nothing"], ...names]);
-    options(form.elements.level, [["", "all"], ...[...new Set(store.levels)].sort((x, y) => x - y).map((n) => [String(n), String(n)])]);
+    const levels = [...new Set(store.levels)].sort((x, y) => x - y).map(String);
+    options(form.elements.level, [["", "all"], ...levels.map((level) => [level, level])]);
     options(form.elements.sort, Object.entries(SORTS).map(([name, { label }]) => [name, label]));
   }
 
@@ -131,13 +85,14 @@ class Viewer {
     options(form.elements.outcome, [["", "any"], ...outcomes.map(([name, { label }]) => [name, label])]);
     const failures = new Map();
     one.failure.forEach((n) => n && failures.set(n, (failures.get(n) ?? 0) + 1));
-    const kinds = [...failures].sort((x, y) => y[1] - x[1]);
-    options(form.elements.failure, [["", "any"], ...kinds.map(([n, times]) => [store.failures[n], `${printable(store.failures[n]).replaceAll("_", " ")} (${times})`])]);
+    const named = ([n, times]) => [store.failures[n], `${printable(store.failures[n]).replaceAll("_", " ")} (${times})`];
+    const kinds = [...failures].sort((x, y) => y[1] - x[1]).map(named);
+    options(form.elements.failure, [["", "any"], ...kinds]);
     for (const name of ["level", "outcome", "failure", "sort"]) form.elements[name].value = view[name];
     form.elements.back.checked = Boolean(view.back);
     if (document.activeElement !== form.elements.text) form.elements.text.value = view.text;
-    for (const button of this.root.querySelectorAll("[data-view]")) {
-      if (button.hasAttribute("aria-pressed")) button.setAttribute("aria-pressed", String(Boolean(view[button.dataset.view])));
+    for (const button of this.root.querySelectorAll("[data-view][aria-pressed]")) {
+      button.setAttribute("aria-pressed", String(Boolean(view[button.dataset.view])));
     }
   }
 
@@ -171,7 +126,8 @@ class Viewer {
     const damaged = store.arms.filter((arm) => arm.damaged).map((arm) => `${count(arm.damaged, "row")} of ${arm.name}`);
     const said = `${found.toLocaleString("en")} of ${count(store.keys.length, "problem")}`;
     this.said.querySelector("[data-part=said]").textContent = searching ? `${said} so far; ${searching}` : said;
-    this.said.querySelector("[data-part=damaged]").textContent = damaged.length ? `Damaged and left out: ${damaged.join(", ")}.` : "";
+    const lost = damaged.length ? `Damaged and left out: ${damaged.join(", ")}.` : "";
+    this.said.querySelector("[data-part=damaged]").textContent = lost;
     this.said.querySelector("[data-view=stop]").hidden = !searching;
   }
 
@@ -230,13 +186,15 @@ class Viewer {
   link() {
     const { replay } = this.detail;
     const step = replay.atEnd ? "" : String(replay.step || "");
-    const view = { ...this.view, trace: this.store.keys[this.number], arms: this.arms.map((n) => this.store.arms[n].name).join(","), step };
-    return location.href.replace(/#.*$/s, "") + writeAddress(view);
+    const arms = this.arms.map((n) => this.store.arms[n].name).join(",");
+    const address = writeAddress({ ...this.view, trace: this.store.keys[this.number], arms, step });
+    return location.href.replace(/#.*$/s, "") + address;
   }
 
   click(button) {
     const what = button?.dataset.view;
-    if (what === "filters") button.setAttribute("aria-expanded", String(button.getAttribute("aria-expanded") === "false"));
+    const closed = button?.getAttribute("aria-expanded") === "false";
+    if (what === "filters") button.setAttribute("aria-expanded", String(closed));
     else if (what === "colour" || what === "fold") this.change({ [what]: this.view[what] ? "" : "1" });
     else if (what === "stop") {
       this.hunt?.abort();
@@ -282,7 +240,7 @@ window.thinktwice = Object.assign(window.thinktwice ?? {}, { Tape, eventsOf, per
   const root = document.getElementById("traces");
   if (!root?.querySelector(".tw-filters")) return;
   if (!window.DecompressionStream) {
-    root.querySelector(".tw-count").textContent = "This browser cannot unpack the traces; open the page in a newer one.";
+    root.querySelector(".tw-count").textContent = "This browser cannot unpack the traces; a newer one can.";
     return;
   }
   window.thinktwice.viewer = new Viewer(root, await Store.open());

@@ -25,7 +25,18 @@ from thinktwice.show import Decode
 
 __all__ = ["SCRIPT", "STYLE", "embed"]
 
-PARTS = ("text.js", "find.js", "tape.js", "events.js", "store.js", "replay.js", "listing.js", "detail.js", "viewer.js")
+PARTS = (
+    "text.js",
+    "find.js",
+    "tape.js",
+    "events.js",
+    "store.js",
+    "replay.js",
+    "listing.js",
+    "detail.js",
+    "filters.js",
+    "viewer.js",
+)
 BLOCK = 64
 """Problems a block."""
 PREVIEW = 140
