@@ -72,6 +72,16 @@ def test_everything_is_said_without_colour_at_any_width(width: int) -> None:
     assert lines[-2].index("│") < lines[-2].index("├")  # the interval is above zero
 
 
+def test_a_long_name_gives_way_to_its_cells() -> None:
+    name = "an_arm_with_a_name_that_says_all_there_is_to_say"
+    kinds = ("collect", "train", "calibrate", "solve")
+    lines = drawn(replace(RUNNING, stages=tuple(StageStatus(f"{k}-{name}", "done", 1.0, 599.0) for k in kinds)))
+    row = next(line for line in lines if line.startswith("an_arm"))
+    assert row.count("✓ 9 min 59 s") == 4
+    assert "…" in row
+    assert len(row) <= 80
+
+
 def test_nothing_moves_between_two_stages() -> None:
     between = replace(RUNNING, stages=(*RUNNING.stages[:3], stage("train-control"), *RUNNING.stages[4:]))
     lines = drawn(between)

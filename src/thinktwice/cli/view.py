@@ -15,6 +15,8 @@ KINDS = ("collect", "train", "calibrate", "solve")
 """The columns, in the order an arm's stages are done; other kinds follow as the plan has them."""
 WIDEST = 100
 """Columns a wide terminal's view takes: a line that is longer is hard to follow."""
+CELL = 12
+"""Columns of a cell: room for "✓ 9 min 59 s", so that nothing moves when a stage is done."""
 ALONE = {"base": "base model"}
 """What the stages that belong to no arm are called, where their name would be taken for an arm's."""
 AXIS = 25
@@ -41,7 +43,7 @@ def view(status: Status, width: int, height: int = 1000) -> RenderableType:
     if status.state == "stopped":
         bottom += [Text(), Text(printable(f"stopped: {status.why}").replace("\n", " "), style="red")]
     room = height - len(top) - len(bottom) - 2  # the columns' names, and the line the cursor stands in
-    arms = _matrix(of_arms, status, room) if of_arms and room > 0 else []
+    arms = _matrix(of_arms, status, width, room) if of_arms and room > 0 else []
     return Group(*top, *arms, *bottom)
 
 
@@ -126,7 +128,7 @@ def _alone(status: Status) -> Text:
     return line
 
 
-def _matrix(stages: Sequence[StageStatus], status: Status, room: int) -> list[RenderableType]:
+def _matrix(stages: Sequence[StageStatus], status: Status, width: int, room: int) -> list[RenderableType]:
     """Return a row for each arm and a column for each kind of stage, at most `room` rows around the one at work."""
     cells = {(stage.name.split("-", 1)[0], stage.name.split("-", 1)[1]): stage for stage in stages}
     kinds = sorted({kind for kind, _ in cells}, key=lambda kind: KINDS.index(kind) if kind in KINDS else len(KINDS))
@@ -138,10 +140,11 @@ def _matrix(stages: Sequence[StageStatus], status: Status, room: int) -> list[Re
         room -= said
         start = min(max(0, at - room // 2), len(arms) - room)
         shown = arms[start : start + room]
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 3, 0, 0), header_style="bright_black")
-    table.add_column("", no_wrap=True, max_width=28, overflow="ellipsis")
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+    names = max(8, width - len(kinds) * (CELL + 2) - 2)
+    table.add_column("", no_wrap=True, max_width=names, overflow="ellipsis")
     for kind in kinds:
-        table.add_column(kind, no_wrap=True, min_width=10)
+        table.add_column(kind, no_wrap=True, min_width=CELL)
     for arm in shown:
         table.add_row(arm, *[_cell(cells.get((kind, arm)), status) for kind in kinds])
     hidden = len(arms) - len(shown)
