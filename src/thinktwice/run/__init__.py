@@ -25,19 +25,17 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from thinktwice.errors import RunError, ThinkTwiceError, nearest
-from thinktwice.run import files, identity, lock, provenance
+from thinktwice.run import files, identity, lock, logs, provenance
 from thinktwice.run.clock import DeviceProbe, Stopwatch, memory, seconds
 from thinktwice.run.files import read_json, write_json, write_text
 from thinktwice.run.progress import FINISHED, Attempt, Progress, Teller, read_attempt
 from thinktwice.run.rows import Rows
+from thinktwice.run.seals import OTHER_INPUTS, Seals
 from thinktwice.types import Memory
 
 __all__ = ["Attempt", "Progress", "Rows", "Run", "Stage", "read_json", "write_json", "write_text"]
 
 log = logging.getLogger(__name__)
-
-Manifest = dict[str, Any]
-OTHER_INPUTS = "its inputs are not the same as then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Run:
         self.root = root
         self.config = config
         self._writable = writable
-        self._verified: dict[str, Manifest] = {}
+        self._seals = Seals(root)
         self._lock: IO[str] | None = None
         self._handlers: list[logging.Handler] = []
         self._teller: Teller | None = None
@@ -100,7 +98,7 @@ class Run:
             else:
                 identity.check_config(root, read_json(root / "config.json"), config)
                 identity.check_code(root, state, patch, allow_code_change)
-            run._open_log()
+            run._handlers = logs.begin(root)
             run._record_environment()
             if fresh:
                 write_json(root / "config.json", config)  # last: from here on it is a run
@@ -143,31 +141,12 @@ class Run:
         if self._teller is not None:
             self._teller.close(ended)
             self._teller = None
-        for handler in self._handlers:
-            logging.getLogger("thinktwice").removeHandler(handler)
-            handler.close()
+        logs.end(self._handlers)
         self._handlers = []
         if self._lock is not None:
             self._lock.close()
             self._lock = None
         self._writable = False
-
-    def _open_log(self) -> None:
-        folder = self.root / "logs"
-        folder.mkdir(exist_ok=True)
-        numbers = [int(found[1]) for p in folder.iterdir() if (found := re.fullmatch(r"attempt_(\d+)\.log", p.name))]
-        handler = logging.FileHandler(folder / f"attempt_{max(numbers, default=0) + 1}.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        self._handlers.append(handler)
-        logger = logging.getLogger("thinktwice")
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.INFO)
-        if not logger.hasHandlers():  # a library user without logging set up still sees warnings
-            console = logging.StreamHandler()
-            console.setLevel(logging.WARNING)
-            self._handlers.append(console)
-        for each in self._handlers:
-            logger.addHandler(each)
 
     def _record_environment(self) -> None:
         now, path = provenance.environment(), self.root / "environment.json"
@@ -225,10 +204,10 @@ class Run:
         _check_name(name)
         if not self._writable:
             raise RunError(f"{self.root} was opened for reading; open it with Run.open to work in it")
-        fingerprint = self._fingerprint(inputs, after)
+        fingerprint = self._seals.fingerprint(inputs, after)
         final, scratch = self.root / "stages" / name, self.root / "stages" / f"{name}.scratch"
-        known = name in self._verified
-        why = self._fault(name, fingerprint)
+        known = self._seals.known(name)
+        why = self._seals.fault(name, fingerprint)
         if why is None:
             if not known:
                 log.info("stage %s: finished before", name)
@@ -237,7 +216,7 @@ class Run:
         if final.exists():
             kept = files.aside(final, "outdated" if why == OTHER_INPUTS else "damaged")
             log.warning("stage %s is done again, because %s; the old one is kept as %s", name, why, kept.name)
-        self._verified.pop(name, None)
+        self._seals.forget(name)
         self._prepare(scratch, fingerprint)
         temporary = self.root / "stages" / f"{name}.tmp"
         if temporary.exists():
@@ -247,20 +226,13 @@ class Run:
         log.info("stage %s: begins", name)
         with Stopwatch(self._seconds_path(name), self._device), files.filling(temporary):
             work(Stage(name, temporary, scratch / "work"))
-        manifest: Manifest = {
-            "stage": name,
-            "fingerprint": fingerprint,
-            "inputs": dict(inputs or {}),
-            "files": files.seal(temporary),
-            "traces": {trace: self._trace_seal(trace) for trace in traces},
-        }
-        manifest["digest"] = files.digest(manifest)
+        manifest = self._seals.manifest(name, temporary, fingerprint, inputs, traces)
         write_json(temporary / "manifest.json", manifest)
         with files.writing(final):
             temporary.rename(final)
             files.sync(final.parent)
         shutil.rmtree(scratch, ignore_errors=True)
-        self._verified[name] = manifest
+        self._seals.trust(manifest)
         log.info("stage %s: finished after %.1f s", name, self.seconds().get(name, 0.0))
         return final
 
@@ -278,38 +250,6 @@ class Run:
         if not same:
             write_json(note, fingerprint)
 
-    def _fingerprint(self, inputs: Mapping[str, Any] | None, after: Sequence[str]) -> str:
-        for name in after:
-            why = self._fault(name, None)
-            if why is not None:
-                raise RunError(f"stage {name} comes first, but {why}; give the same command again")
-        return files.digest({"inputs": inputs or {}, "after": {name: self._verified[name]["digest"] for name in after}})
-
-    def _fault(self, name: str, fingerprint: str | None) -> str | None:
-        """Say why a stage can't be used as it is; None when it can. `fingerprint` None accepts any inputs."""
-        directory = self.root / "stages" / name
-        manifest = self._verified.get(name)
-        if manifest is None:
-            if not directory.exists():
-                return "it was not finished"
-            try:
-                manifest = read_json(directory / "manifest.json")
-                body = {key: value for key, value in manifest.items() if key != "digest"}
-                if files.digest(body) != manifest["digest"]:
-                    return "its manifest is damaged"
-                why = files.fault(directory, manifest["files"])
-            except (RunError, KeyError, TypeError, AttributeError):
-                return "its manifest is missing or damaged"
-            if why is None:
-                changed = [t for t, sha in manifest["traces"].items() if self._trace_seal(t) != sha]
-                why = f"traces/{changed[0]}.jsonl has changed since" if changed else None
-            if why is not None:
-                return why
-            self._verified[name] = manifest
-        if fingerprint is not None and manifest["fingerprint"] != fingerprint:
-            return OTHER_INPUTS
-        return None
-
     def traces(
         self, name: str, *, key: str = "key", inputs: Mapping[str, Any] | None = None, after: Sequence[str] = ()
     ) -> Rows:
@@ -321,7 +261,7 @@ class Run:
         _check_name(name)
         path, note = self._trace_path(name), self.root / "traces" / f"{name}.inputs.json"
         if self._writable and (inputs is not None or after):
-            fingerprint = self._fingerprint(inputs, after)
+            fingerprint = self._seals.fingerprint(inputs, after)
             try:
                 same = read_json(note) == fingerprint
             except RunError:
@@ -401,10 +341,6 @@ class Run:
 
     def _trace_path(self, name: str) -> Path:
         return self.root / "traces" / f"{name}.jsonl"
-
-    def _trace_seal(self, name: str) -> str | None:
-        path = self._trace_path(name)
-        return files.file_digest(path) if path.exists() else None
 
 
 def _how(error: BaseException) -> str:
