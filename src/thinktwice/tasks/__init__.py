@@ -14,6 +14,7 @@ from thinktwice.types import Task
 
 TASKS = {
     "arith": "thinktwice.tasks.worlds.arith:task",
+    "wiki": "thinktwice.tasks.worlds.wiki:task",
     "gsm8k": "thinktwice.tasks.gsm8k:gsm8k",
     "svamp": "thinktwice.tasks.lila:svamp",
     "addsub": "thinktwice.tasks.lila:addsub",

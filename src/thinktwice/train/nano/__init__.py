@@ -1,42 +1,44 @@
-"""How the nano base is made: its tokenizer, its shape, its pretraining. `thinktwice pretrain` calls `pretrain`.
+"""How a nano base is made: its tokenizer, its shape, its pretraining. `thinktwice pretrain` calls `pretrain`.
 
-The tokenizer is byte-level (any text survives a round trip) with one token for each phrase the arith world writes.
-Phrases end where the next name or number begins ("Leo has as many as ", "Leo: ", " plus 3", " + Ann"), so that what
-belongs together stands side by side: a model this small learns to look up a neighbour far sooner than anything else.
+The tokenizer is byte-level (any text survives a round trip) with one token for each phrase that its world writes.
 Bytes never occur in pretraining; their rows, and the padding rows, are listed in `generation_config.suppress_tokens`.
 """
 
 import itertools
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from thinktwice.errors import ConfigError
+from thinktwice.config import Spec, parse
+from thinktwice.errors import ConfigError, nearest
 from thinktwice.render import PLAIN, Render
-from thinktwice.tasks.worlds import arith
+from thinktwice.train.nano.arith import Arith
+from thinktwice.train.nano.wiki import Wiki
+from thinktwice.train.nano.world import World
 from thinktwice.train.settings import Training
-from thinktwice.types import Example
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     from thinktwice.train.metrics import StepReport
 
+__all__ = [
+    "FAST",
+    "SETTLED",
+    "WORLDS",
+    "Arith",
+    "Pretraining",
+    "Wiki",
+    "World",
+    "model",
+    "pretrain",
+    "tokenizer",
+    "world",
+]
+
 PAD, END = "<pad>", "<eos>"
-PLAIN_WORDS = (
-    *(f" {noun}" for noun in arith.NOUNS),
-    *(" where ", ", ", " = ", "\n", ". ", ". How many", " does ", " have?", "####"),
-)
-WORDS = (
-    *(f"{name}{after}" for name in arith.NAMES for after in ("", ": ", " has", " has as many as ")),
-    *(f"{operator} {right}" for operator in (" plus", " minus", " +", " -") for right in (*arith.NAMES, *range(1, 10))),
-    *(f" {number}" for number in range(31)),
-    *PLAIN_WORDS,
-)
-_PADDED = 512
-"""Rows of the embedding: a multiple of 32 that leaves room for control tokens."""
+WORLDS: dict[str, type[World]] = {"arith": Arith, "wiki": Wiki}
 
 
 FAST = Training(
@@ -53,6 +55,9 @@ FAST = Training(
 SETTLED = replace(FAST, lr=4e-3, embedding_lr=1.2e-3, warmup_steps=0, steps=1400)
 
 
+ARITH = Spec("arith", {"operations": [1, 4], "irrelevant": [0, 2]})
+
+
 @dataclass(frozen=True)
 class Pretraining:
     """The recipe of the nano base. Law: what the model card says comes from these fields and nothing else."""
@@ -61,9 +66,8 @@ class Pretraining:
     layers: int = 4
     heads: int = 4
     feed_forward: int = 192
-    operations: tuple[int, int] = (1, 4)
-    """Difficulty of the training problems; the headline is two operations beyond."""
-    irrelevant: tuple[int, int] = (0, 2)
+    world: Spec = ARITH
+    """What it reads: a name of `WORLDS`, and that world's fields."""
     phases: tuple[Training, ...] = (FAST, SETTLED)
     """Each at a constant learning rate, each going on from the one before; the last one ends in the stable model."""
     anneal_steps: int = 300
@@ -79,27 +83,30 @@ def _byte_alphabet() -> dict[int, str]:
     return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
 
 
-def tokenizer() -> "PreTrainedTokenizerFast":
-    """Build the nano tokenizer: <pad>, <eos>, 256 bytes, and one token for each of `WORDS`."""
+def world(recipe: Pretraining) -> World:
+    """Build the world of a recipe.
+
+    Raises:
+        ConfigError: there is no such world, or it has no such field.
+    """
+    if recipe.world.name not in WORLDS:
+        raise ConfigError(f"no nano world is called {recipe.world.name!r}.{nearest(recipe.world.name, WORLDS)}")
+    return parse(WORLDS[recipe.world.name], recipe.world.options, "world")
+
+
+def tokenizer(of: World | None = None) -> "PreTrainedTokenizerFast":
+    """Build a nano tokenizer, by default that of `arith`: <pad>, <eos>, 256 bytes, and one token for each phrase."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
+    of = of or Arith()
     alphabet = _byte_alphabet()
     pieces = [PAD, END, *(alphabet[b] for b in range(256))]
-    pieces += [spelled for word in WORDS if len(spelled := "".join(alphabet[b] for b in word.encode())) > 1]
+    pieces += [spelled for word in of.words if len(spelled := "".join(alphabet[b] for b in word.encode())) > 1]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    # One alternative for each kind of phrase, longest first; what is none goes character by character, or "<eos>" as
-    # plain text would be found in the vocabulary.
-    name = f"(?:{'|'.join(arith.NAMES)})"
-    kinds = [
-        rf"{name}(?:: | has as many as | has)?",
-        rf" (?:plus|minus|\+|-) (?:{name}|[1-9](?!\d))",
-        r" (?:[12]?\d|30)(?!\d)",
-        *(re.escape(word) for word in sorted(PLAIN_WORDS, key=len, reverse=True)),
-        r"[\s\S]",
-    ]
-    pattern = "|".join(kinds)
+    # What is no phrase goes character by character, or "<eos>" as plain text would be found in the vocabulary.
+    pattern = rf"{of.pattern}|[\s\S]"
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), "isolated"),
@@ -118,10 +125,11 @@ def model(recipe: Pretraining, vocabulary: "PreTrainedTokenizerFast") -> "LlamaF
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    of = world(recipe)
     torch.manual_seed(recipe.seed)
     made = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=_PADDED,
+            vocab_size=of.rows,
             hidden_size=recipe.hidden_size,
             intermediate_size=recipe.feed_forward,
             num_hidden_layers=recipe.layers,
@@ -134,16 +142,10 @@ def model(recipe: Pretraining, vocabulary: "PreTrainedTokenizerFast") -> "LlamaF
             pad_token_id=vocabulary.pad_token_id,
         )
     )
-    written = {vocabulary(word, add_special_tokens=False)["input_ids"][0] for word in WORDS}
+    written = {vocabulary(word, add_special_tokens=False)["input_ids"][0] for word in of.words}
     keep = written | {vocabulary.eos_token_id}
     made.generation_config.suppress_tokens = [i for i in range(len(vocabulary)) if i not in keep]
     return made
-
-
-def examples(recipe: Pretraining, render: Render, seed: int) -> Iterator[Example]:
-    """Yield training examples for ever."""
-    for problem in arith.problems("train", seed, recipe.operations, recipe.irrelevant):
-        yield render.example(problem, render.solution(problem.solution or ""))
 
 
 def pretrain(
@@ -157,16 +159,17 @@ def pretrain(
 
     from thinktwice.train import fit_stream
 
-    vocabulary = tokenizer()
+    of = world(recipe)
+    vocabulary = tokenizer(of)
     render = Render(cast(Any, vocabulary), PLAIN)
 
     def go_on(start: Path | None, settings: Training, phase: str, seed: int) -> Path:
         return fit_stream(
-            lambda first: itertools.islice(examples(recipe, render, seed), first, None),
+            lambda first: itertools.islice(of.examples(render, seed), first, None),
             model(recipe, vocabulary) if start is None else LlamaForCausalLM.from_pretrained(start),
             out / phase,
             settings,
-            name=f"arith {recipe.operations} {recipe.irrelevant} seed {seed}",
+            name=f"{of.name} seed {seed}",
             tokenizer=vocabulary,
             progress=progress,
         )
