@@ -48,7 +48,7 @@ lock: export PIP_DISABLE_PIP_VERSION_CHECK := 1
 lock:  ## write requirements.lock anew from pyproject.toml, in an environment of its own
 	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place" \
 	&& "$$place/bin/python" -m pip install --quiet --upgrade 'setuptools>=75' \
-	&& "$$place/bin/python" -m pip install --quiet 'torch==2.13.0' '.[train,eval,ui,docs,dev]' \
+	&& "$$place/bin/python" -m pip install --quiet 'torch==2.13.0' '.[train,eval,http,ui,docs,dev]' \
 	&& "$$place/bin/python" -m pip freeze --all --exclude pip --exclude wheel --exclude thinktwice \
 		| sed -E 's/ @ .*//; s/\+[a-z0-9.]+$$//' | grep -viE '^(nvidia|triton|cuda)' > requirements.lock.new \
 	&& mv requirements.lock.new requirements.lock && echo "requirements.lock: $$(wc -l < requirements.lock) packages"

@@ -8,6 +8,7 @@ A line of its own in a page becomes what it names, so that no key, option or def
     <!-- commands -->                           every command with its usage and options
     <!-- notebook: path -->                     an executed notebook
     <!-- pages: folder -->                      the pages of a folder, as a list
+    <!-- modules: names -->                     the docstrings of modules, and of all modules in packages
 
 In `nav`, `folder/*` stands for the pages of a folder, so that a new decision or lab note needs no second entry.
 """
@@ -18,6 +19,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -27,8 +29,17 @@ import griffe
 import typer
 from mkdocs.exceptions import PluginError
 
+from thinktwice.config import to_dict
+
 ROOT = Path(__file__).parents[1]
-DIRECTIVE = re.compile(r"^<!-- (fields|options|names|commands|notebook|pages)(?:: (.+?))? -->$", re.MULTILINE)
+TONES = (
+    ("seen", "color: #808080; text-decoration-color: #808080"),
+    ("learned", "color: #008000; text-decoration-color: #008000"),
+    ("gone", "color: #800000; text-decoration-color: #800000; text-decoration: line-through"),
+    ("undo", "color: #800000; text-decoration-color: #800000"),
+)
+"""How Rich writes the styles of `thinktwice.show` as HTML."""
+DIRECTIVE = re.compile(r"^<!-- (fields|options|names|commands|notebook|pages|modules)(?:: (.+?))? -->$", re.MULTILINE)
 
 
 def on_config(config: Any) -> Any:
@@ -71,16 +82,31 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return DIRECTIVE.sub(written, markdown)
 
 
+@cache
+def package() -> Any:
+    """Read the package's source, once."""
+    return griffe.load("thinktwice", search_paths=[ROOT / "src"])
+
+
+def source(name: str) -> Any:
+    """Return an object of the package as its source has it; names that are only imported are followed."""
+    found = package()
+    for part in name.split(".")[1:]:
+        found = found.members[part]
+        found = found.final_target if found.is_alias else found
+    return found
+
+
 def fields(name: str, prefix: str = "") -> str:
     """Return a table of a dataclass's fields; what they mean is the text below each in the source."""
     module_name, _, class_name = name.partition(":")
     cls = getattr(import_module(module_name), class_name)
-    documented = griffe.load(module_name, search_paths=[ROOT / "src"])[class_name].members
+    documented = source(f"{module_name}.{class_name}").members
     rows = []
     for field in dataclasses.fields(cls):
-        source = documented[field.name]
-        meaning = source.docstring.value if source.docstring else ""
-        rows.append((f"`{prefix}{field.name}`", code(str(source.annotation)), default_of(field), cell(meaning)))
+        written = documented[field.name]
+        meaning = written.docstring.value if written.docstring else ""
+        rows.append((f"`{prefix}{field.name}`", code(str(written.annotation)), default_of(field), cell(meaning)))
     return table(("key", "type", "default", "meaning"), rows)
 
 
@@ -91,8 +117,8 @@ def options(name: str) -> str:
     module_name, _, attribute = TASKS[name].partition(":")
     loader = getattr(import_module(module_name), attribute)
     called = getattr(loader, "func", loader)  # partial(...) is described by what it calls
-    source = griffe.load(called.__module__, search_paths=[ROOT / "src"])[called.__name__].docstring
-    sections = source.parse("google") if source else []
+    docstring = source(f"{called.__module__}.{called.__name__}").docstring
+    sections = docstring.parse("google") if docstring else []
     described = {a.name: a.description for s in sections if s.kind.value == "parameters" for a in s.value}
     rows = []
     for parameter in inspect.signature(loader).parameters.values():
@@ -127,7 +153,11 @@ def commands() -> str:
         for parameter in command.params:
             if parameter.name == "help" or getattr(parameter, "hidden", False):
                 continue
-            spelled = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
+            spelled = (
+                [*parameter.opts, *parameter.secondary_opts]
+                if parameter.param_type_name == "option"
+                else [parameter.name.upper()]
+            )
             given = "**required**" if parameter.required else value_of(parameter.default)
             if given in ("`null`", "`false`"):
                 given = ""
@@ -167,29 +197,48 @@ def _cells(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
                 alternative = title[1] if title else "figure"
                 yield f'<p><img class="plot" alt="{alternative}" src="data:image/svg+xml;base64,{picture}"></p>\n'
             elif "text/html" in data:
-                yield f'<div class="output">{"".join(data["text/html"])}</div>\n'
+                yield f'<div class="output">{coloured("".join(data["text/html"]))}</div>\n'
             else:
                 shown = "".join(output.get("text") or data.get("text/plain") or ())
                 yield f'<pre class="output">{escape(shown.rstrip())}</pre>\n'
 
 
+def coloured(page: str) -> str:
+    """Return Rich's HTML in the site's own colours, which are readable in light and dark."""
+    page = re.sub(r'<pre style="[^"]*">', '<pre class="trace">', page)
+    for kind, style in TONES:
+        page = page.replace(f'style="{style}"', f'class="{kind}"')
+    return page
+
+
+def modules(*names: str) -> str:
+    """Return the reference of modules of the package; a package stands for all that is in it."""
+    root = ROOT / "src/thinktwice"
+    found = []
+    for name in names:
+        path = root / name.replace(".", "/")
+        if not path.is_dir() and not path.with_suffix(".py").is_file():
+            raise KeyError(f"there is no module thinktwice.{name}")
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        inside = [".".join(f.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for f in files]
+        found += [f"::: thinktwice.{module}" for module in sorted(inside) if not module.endswith("__main__")]
+    return "\n\n".join(found)
+
+
 def default_of(field: "dataclasses.Field[Any]") -> str:
     """Return a field's default as it would be written in YAML."""
     if field.default is not dataclasses.MISSING:
-        nested = isinstance(field.default, tuple) and any(map(dataclasses.is_dataclass, field.default))
-        return "its own defaults" if nested else value_of(field.default)
-    if field.default_factory is not dataclasses.MISSING:
-        made = field.default_factory()
-        return "its own defaults" if dataclasses.is_dataclass(made) else value_of(made)
-    return "**required**"
+        return value_of(field.default)
+    return "**required**" if field.default_factory is dataclasses.MISSING else value_of(field.default_factory())
 
 
 def value_of(value: Any) -> str:
-    """Return a value as YAML's flow style, in code."""
-    if isinstance(value, tuple):
-        value = list(value)
-    text = str(value) if isinstance(value, Path) else value if isinstance(value, str) and value else json.dumps(value)
-    return code(text)
+    """Return a value as it would be written in YAML, as code; one with parts of its own is not spelled out."""
+    if isinstance(value, str) and value:
+        return code(value)
+    text = json.dumps(to_dict(value), ensure_ascii=False)
+    nested = dataclasses.is_dataclass(value) or "{" in text.strip("{}") or len(text) > 80
+    return "its own defaults" if nested else code(text)
 
 
 def code(text: str) -> str:
@@ -215,4 +264,5 @@ WRITERS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "notebook": notebook,
     "pages": pages,
+    "modules": modules,
 }
