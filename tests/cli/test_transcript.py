@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from thinktwice.cli import transcript
-from thinktwice.cli.transcript import Page, summary
+from thinktwice.cli.transcript import Page, laid_out, summary
 from thinktwice.types import Rewind, Step, Trace
 
 MARKS = re.compile(r"\x1b\[(?P<count>\d*)(?P<order>[A-Za-z])|\x1b\[\?\d+[hl]|\x1b\[[\d;]*m")
@@ -174,3 +174,10 @@ def test_the_summary_counts_what_was_taken_back_and_not_what_was_never_in_the_te
     assert summary(plain, 0.0)[1] == "2 tokens sampled, none taken back"
     assert summary(plain, 0.0)[3] == "out of tokens (--max-new-tokens)"
     assert summary(Trace("p", (Step("text", "Yes.", (1,)),)), 1.0)[0] == "1 token sampled, none taken back"
+
+
+def test_the_summary_is_broken_between_its_parts_only() -> None:
+    parts = ["answer 19", "94 tokens sampled, 4 of them taken back", "2.2 s, 43 tokens/s", "the model ended it"]
+    assert laid_out(parts, 200).plain == " · ".join(parts)
+    assert laid_out(parts, 72).plain == " · ".join(parts[:3]) + " ·\n" + parts[3]
+    assert laid_out(parts, 30).plain == " ·\n".join(parts)

@@ -127,5 +127,15 @@ def summary(trace: Trace, seconds: float) -> list[str]:
     return parts
 
 
+def laid_out(parts: Sequence[str], width: int) -> Text:
+    """Return the parts on as few lines as they need, none of them broken, the first one in bold."""
+    text, used = Text(style="bright_black"), 0
+    for place, part in enumerate(parts):
+        joint = "" if not place else " · " if used + 3 + len(part) <= width else " ·\n"
+        used = len(part) + (0 if joint.endswith("\n") else used + len(joint))
+        text.append(joint).append(part, style="" if place else "not dim bold default")
+    return text
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -109,10 +109,8 @@ def solve(
     import sys
     import time
 
-    from rich.text import Text
-
     from thinktwice.cli.progress import interactive, logging_to, quiet_loading
-    from thinktwice.cli.transcript import Page, summary
+    from thinktwice.cli.transcript import Page, laid_out, summary
     from thinktwice.show import printable, to_plain, trace_pieces
     from thinktwice.types import Sampling
 
@@ -137,7 +135,7 @@ def solve(
         print(to_plain(trace_pieces(trace)) if transcript else printable(trace.reply), flush=True)
     parts = summary(trace, seconds)
     if errors.is_interactive:
-        errors.print(Text(" · ".join(part.replace(" ", "\u00a0") for part in parts), style="bright_black"))
+        errors.print(laid_out(parts, errors.width))
     else:
         print(" · ".join(parts), file=sys.stderr)
 
