@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from thinktwice.errors import ModelError
 from thinktwice.train import Training, fit
-from thinktwice.train.adapters import attach_lora, is_adapter, load_adapter, load_quantised, merge
+from thinktwice.train.adapters import attach_lora, attach_rows, is_adapter, load_adapter, load_quantised, merge
 from thinktwice.train.vocab import control_token_ids, load_model, prepare_base
 from thinktwice.types import ControlToken, Example
 
@@ -123,6 +123,41 @@ def test_interrupted_lora_goes_on_exactly(make_base, make_examples, tmp_path):
     a, b = (load_file(path / "adapter_model.safetensors") for path in (whole, cut))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_prompt_tuning_trains_the_new_rows_and_nothing_else(tied, trained, tmp_path):
+    base, adapter, token_id = trained(tied, Training(**{**vars_of(LORA), "mode": "prompt-tuning"}))
+    assert sum(path.stat().st_size for path in adapter.glob("*.safetensors")) < 2000  # one row of 32, or two
+    before, after = load_model(base), load_model(merge(adapter, tmp_path / "merged"))
+    named = dict(before.named_parameters())
+    for name, weight in after.named_parameters():
+        changed = (weight != named[name]).flatten(1).any(1) if weight.dim() > 1 else weight != named[name]
+        rows = changed.nonzero().flatten().tolist()
+        assert rows == ([token_id] if "embed_tokens" in name or "lm_head" in name else []), name
+    torch.testing.assert_close(logits(after), logits(load_adapter(adapter)), atol=1e-5, rtol=1e-5)
+
+
+def test_prompt_tuning_without_new_tokens_is_refused(make_model):
+    with pytest.raises(ModelError, match="adds no token"):
+        attach_rows(make_model(), Training(mode="prompt-tuning"))
+
+
+def test_groups_of_layers_are_found_in_every_architecture(make_model):
+    def adapted(model, *targets: str) -> set[str]:
+        wrapped = attach_lora(model, Training(mode="lora", lora_targets=targets))
+        return {
+            name.split(".lora_A")[0].split(".", 5)[-1] for name, _ in wrapped.named_parameters() if ".lora_A" in name
+        }
+
+    feed_forward = {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
+    attention = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"}
+    assert adapted(make_model(), "mlp") == feed_forward
+    assert adapted(make_model(), "atten") == attention
+    assert adapted(make_model(), "mlp", "atten") == feed_forward | attention
+    ends = {"bos_token_id": 1, "eos_token_id": 2}
+    small = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=32, n_embd=16, n_layer=1, n_head=2, **ends))
+    assert adapted(small, "mlp") == {"mlp.c_fc", "mlp.c_proj"}  # not the attention's c_proj
 
 
 def test_unknown_layers_are_named(make_model):

@@ -7,9 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from thinktwice.decode.loop import decode
 from thinktwice.errors import DataError, TrainError
 from thinktwice.train import Training, fit, fit_stream
+from thinktwice.train.objective import unwrap
 from thinktwice.train.vocab import load_model
+from thinktwice.types import Sampling
 
 
 def tensors(folder):
@@ -126,3 +129,29 @@ def test_a_stream_is_trained_resumed_and_recorded(make_model, make_tokenizer, ma
         fit_stream(endless, make_model(), tmp_path / "cut", settings, **{**options, "name": "world-2"})
     with pytest.raises(TrainError, match="base"):
         fit_stream(endless, make_model(seed=1), tmp_path / "cut", settings, **options)
+
+
+@pytest.mark.parametrize("backend", ["loop", "trl"])
+def test_answers_are_counted_inside_the_training_and_again_from_its_checkpoint(
+    backend, make_base, make_examples, tmp_path
+):
+    """`eval_acc` of trainer_state.json is what the saved weights give, and measuring it changes nothing."""
+
+    def share(model) -> float:
+        assert not model.training
+        prompts = [example.token_ids[:6] for example in make_examples(12)]
+        written = decode(unwrap(model), prompts, Sampling(max_new_tokens=8), eos_ids=[2])
+        return sum(sum(completion.token_ids) % 2 for completion in written) / len(written)
+
+    settings = Training(backend=backend, steps=6, batch_size=6, lr=1e-2, eval_every=2, log_every=100)
+    out = fit(make_examples(18), make_base(), tmp_path / "measured", settings, evaluate=share)
+    plain = fit(make_examples(18), make_base("again"), tmp_path / "plain", settings)
+    assert all(
+        torch.equal(a, b) for a, b in zip(load_model(out).parameters(), load_model(plain).parameters(), strict=True)
+    )
+    state = json.loads((tmp_path / "measured" / "trainer_state.json").read_text())
+    measured = {row["step"]: row["eval_acc"] for row in state["log_history"] if "eval_acc" in row}
+    assert list(measured) == [2, 4, 6]
+    assert (state["global_step"], state["max_steps"]) == (6, 6)
+    assert measured[6] == share(load_model(out).eval())
+    assert len(set(measured.values())) > 1

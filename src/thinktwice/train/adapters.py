@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model, prepare_model_for_kbit_training
 from peft.utils.other import TrainableTokensWrapper
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
 from thinktwice.errors import ModelError
 from thinktwice.train.objective import embedding, output_head
@@ -49,14 +50,8 @@ def attach_lora(model: PreTrainedModel, settings: Training, new_ids: Sequence[in
     Raises:
         ModelError: a target layer the model does not have.
     """
-    rows: dict[str, list[int]] = {}
-    if new_ids and settings.lora_new_rows:
-        head = output_head(model)
-        tied = head is None or getattr(head, "weight", None) is embedding(model)
-        rows[_name_of(model, model.get_input_embeddings())] = sorted(new_ids)
-        if not tied and head is not None:
-            rows[_name_of(model, head)] = sorted(new_ids)
-    targets = list(settings.lora_targets)
+    rows = {name: sorted(new_ids) for name in _matrices(model)} if new_ids and settings.lora_new_rows else {}
+    targets = [layer for name in settings.lora_targets for layer in _layers(model, name)]
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_rank,
@@ -64,6 +59,7 @@ def attach_lora(model: PreTrainedModel, settings: Training, new_ids: Sequence[in
         lora_dropout=settings.lora_dropout,
         target_modules="all-linear" if targets == ["all-linear"] else targets,
         trainable_token_indices=rows or None,
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),  # GPT-2 keeps its matrices turned
     )
     try:
         with quiet():
@@ -77,13 +73,58 @@ def attach_lora(model: PreTrainedModel, settings: Training, new_ids: Sequence[in
     return adapted
 
 
+def attach_rows(model: PreTrainedModel, settings: Training, new_ids: Sequence[int] = ()) -> PeftModel:
+    """Wrap a model so that the rows of `new_ids` are trained, in both matrices, and nothing else (prompt tuning).
+
+    Raises:
+        ModelError: there are no new rows.
+    """
+    if not new_ids:
+        raise ModelError("training.mode=prompt-tuning trains the control tokens' rows, and this method adds no token.")
+    with quiet():
+        config = TrainableTokensConfig(
+            task_type="CAUSAL_LM", target_modules=_matrices(model), token_indices=sorted(new_ids)
+        )
+        adapted = get_peft_model(model, config)
+    assert isinstance(adapted, PeftModel)
+    return adapted
+
+
+def _matrices(model: PreTrainedModel) -> list[str]:
+    """Return the names of the layers that have a row for every token: the embeddings, and a head of its own."""
+    head = output_head(model)
+    tied = head is None or getattr(head, "weight", None) is embedding(model)
+    modules = [model.get_input_embeddings(), *([head] if head is not None and not tied else [])]
+    return [_name_of(model, module) for module in modules]
+
+
+GROUPS = {"mlp": ("mlp", "feed_forward", "ffn", "block_sparse_moe"), "atten": ("attn", "attention")}
+"""Name of a group -> what the modules that hold its layers are called, in part."""
+
+
+def _layers(model: PreTrainedModel, name: str) -> list[str]:
+    """Return the layers a name stands for, each by the ends of its path, which PEFT matches."""
+    if name not in GROUPS:
+        return [name]
+    found = []
+    for path, part in model.named_modules():
+        *parents, leaf = path.split(".")
+        inside = any(word in parent for parent in parents for word in GROUPS[name])
+        if inside and isinstance(part, nn.Linear | Conv1D):
+            found.append(f"{parents[-1]}.{leaf}")
+    if not found:
+        raise ModelError(f"training.lora_targets={name!r} finds no layer in this model; name its layers instead.")
+    return list(dict.fromkeys(found))
+
+
 def _name_of(model: PreTrainedModel, module: nn.Module) -> str:
     path: str = next(name for name, part in model.named_modules() if part is module)
     return path.rsplit(".", 1)[-1]
 
 
-def load_quantised(base_dir: str | Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Return the base in 4 bits (NF4, double quantisation), ready for adapters (QLoRA, Dettmers et al., 2023).
+def load_quantised(base_dir: str | Path, dtype: torch.dtype, bits: int = 4) -> PreTrainedModel:
+    """Return the base ready for adapters, in 4 bits (NF4, double quantisation; QLoRA, Dettmers et al., 2023) or in 8
+    (LLM.int8, Dettmers et al., 2022).
 
     Raises:
         ModelError: bitsandbytes or a GPU is missing.
@@ -92,13 +133,14 @@ def load_quantised(base_dir: str | Path, dtype: torch.dtype) -> PreTrainedModel:
         raise ModelError("training.mode=qlora needs bitsandbytes: pip install 'thinktwice[qlora]', or use mode=lora.")
     if not torch.cuda.is_available():
         raise ModelError("training.mode=qlora needs a GPU; use mode=lora on a CPU.")
-    four_bits = cast(Any, BitsAndBytesConfig)(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
-    model = load_model(base_dir, dtype, quantization_config=four_bits, device_map={"": torch.cuda.current_device()})
+    nf4 = {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": dtype,
+    }
+    config = cast(Any, BitsAndBytesConfig)(**(nf4 if bits == 4 else {"load_in_8bit": True}))
+    model = load_model(base_dir, dtype, quantization_config=config, device_map={"": torch.cuda.current_device()})
     prepared: PreTrainedModel = cast(Any, prepare_model_for_kbit_training)(model, use_gradient_checkpointing=False)
     return prepared
 

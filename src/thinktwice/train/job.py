@@ -18,7 +18,8 @@ from thinktwice.resolve import unroll
 from thinktwice.train.audit import Audit, audit
 from thinktwice.train.batch import ExampleSteps, StreamSteps, fingerprint
 from thinktwice.train.device import choose_device, choose_precision
-from thinktwice.train.loop import Progress, train_loop
+from thinktwice.train.loop import Evaluate, Progress, train_loop
+from thinktwice.train.metrics import write_trainer_state
 from thinktwice.train.objective import check_layout, embedding, layout_problem, unwrap
 from thinktwice.train.settings import Training
 from thinktwice.train.vocab import (
@@ -47,6 +48,7 @@ def fit(
     dev: Sequence[Example] = (),
     progress: Progress | None = None,
     on_audit: Callable[[Audit], None] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> Path:
     """Train the model in `base_dir` on examples and return the directory of the result, `out_dir / "model"`.
 
@@ -54,7 +56,8 @@ def fit(
     weights; called after the end, it returns at once; called with other settings or data, it refuses.
 
     Full training saves a plain model directory in the base's dtype; lora and qlora save an adapter over `base_dir`.
-    Beside it: audit.json, metrics.jsonl.
+    Beside it: audit.json, metrics.jsonl, and the same numbers as `trainer_state.json` (`eval_acc` is what `evaluate`
+    returned every `eval_every` steps and at the end).
 
     Raises:
         DataError, TrainError: what the audit finds; see `audit`.
@@ -77,11 +80,22 @@ def fit(
         from thinktwice.train.sft import train_trl  # TRL takes seconds to import
 
         result = train_trl(
-            model, train, settings, tokenizer, out_dir=out_dir, dev=held_out, progress=progress, base=base
+            model,
+            train,
+            settings,
+            tokenizer,
+            out_dir=out_dir,
+            dev=held_out,
+            progress=progress,
+            base=base,
+            evaluate=evaluate,
         )
     else:
         source = ExampleSteps(train, settings, tokenizer.pad_token_id or 0)
-        result = train_loop(model, source, settings, out_dir=out_dir, dev=held_out, progress=progress, base=base)
+        result = train_loop(
+            model, source, settings, out_dir=out_dir, dev=held_out, progress=progress, base=base, evaluate=evaluate
+        )
+    write_trainer_state(out_dir / "metrics.jsonl", out_dir / "trainer_state.json")
     return _save(model, tokenizer, base_dir, out_dir, settings, {**identity, "result": asdict(result)})
 
 
@@ -168,14 +182,16 @@ def _is_done(final: Path, identity: dict[str, Any]) -> bool:
 def _load(base_dir: str | Path, settings: Training) -> torch.nn.Module:
     if settings.mode == "full":
         return load_model(base_dir)
-    from thinktwice.train.adapters import attach_lora, load_quantised
+    from thinktwice.train.adapters import attach_lora, attach_rows, load_quantised
 
     device = choose_device()
     precision = choose_precision(settings, device)
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16 if precision == "bf16" else torch.float16
-    model = load_quantised(base_dir, dtype) if settings.mode == "qlora" else load_model(base_dir, dtype)
+    quantised = settings.mode == "qlora"
+    model = load_quantised(base_dir, dtype, settings.bits) if quantised else load_model(base_dir, dtype)
     torch.manual_seed(settings.seed)  # the adapters' initial weights
-    return attach_lora(model, settings, tuple(control_token_ids(base_dir).values()))
+    attach = attach_rows if settings.mode == "prompt-tuning" else attach_lora
+    return attach(model, settings, tuple(control_token_ids(base_dir).values()))
 
 
 def _audit(

@@ -23,6 +23,8 @@ from thinktwice.train.settings import Training
 from thinktwice.types import Example
 
 Progress = Callable[[StepReport], None]
+Evaluate = Callable[[nn.Module], float]
+"""Answers dev problems with the weights as they are and returns the share of right answers."""
 SCALER_PATIENCE = 25
 """fp16: steps in a row that may overflow while the loss scale is being found."""
 
@@ -55,6 +57,7 @@ def train_loop(
     progress: Progress | None = None,
     device: torch.device | None = None,
     base: str = "",
+    evaluate: Evaluate | None = None,
 ) -> TrainResult:
     """Train `model` in place. Law: killed anywhere and called again, it ends with bit-identical weights.
 
@@ -67,6 +70,8 @@ def train_loop(
         progress: called after every step.
         device: default: the GPU when there is one.
         base: identifies the weights training starts from, so that a resume over others is refused.
+        evaluate: called every `eval_every` steps and at the end, in evaluation mode; must not draw from torch's
+            global random state.
 
     Raises:
         TrainError: a loss or gradient that is not finite (naming step and problems; nothing is saved as good), a
@@ -75,7 +80,7 @@ def train_loop(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainError("training.backend=loop is one process; use training.backend=trl with several.")
-    return _Loop(model, source, settings, out_dir, dev, progress, device or choose_device(), base).run()
+    return _Loop(model, source, settings, out_dir, dev, progress, device or choose_device(), base, evaluate).run()
 
 
 class _Loop:
@@ -91,8 +96,10 @@ class _Loop:
         progress: Progress | None,
         device: torch.device,
         base: str,
+        evaluate: Evaluate | None,
     ) -> None:
         self.source, self.settings, self.progress, self.device = source, settings, progress, device
+        self.evaluate = evaluate
         self.precision = choose_precision(settings, device)
         self.model = model.to(device).train()
         torch.manual_seed(settings.seed)
@@ -134,13 +141,15 @@ class _Loop:
                 self.loss, grad_norm = self._optimise([batch.to(self.device) for batch in batches])
                 self.step, self.cursor = self.step + 1, cursor
                 due = self.settings.eval_every and self.step % self.settings.eval_every == 0
-                measured = self._evaluate() if self.dev and (due or self.step == steps) else None
+                due = due or self.step == steps
+                measured = self._evaluate() if self.dev and due else None
+                accuracy = self._answer() if self.evaluate is not None and due else None
                 speed, eta = clock.read(self.step, steps, self.counts["tokens"])
                 report = StepReport(
-                    self.step, steps, self.loss, lr, grad_norm, self.counts["tokens"], speed, eta, measured
+                    self.step, steps, self.loss, lr, grad_norm, self.counts["tokens"], speed, eta, measured, accuracy
                 )
                 ended = self._finished()
-                if self.step % self.settings.log_every == 0 or measured is not None or ended or self.step == 1:
+                if self.step % self.settings.log_every == 0 or due or ended or self.step == 1:
                     metrics.write(report)
                 if self.progress is not None:
                     self.progress(report)
@@ -217,6 +226,13 @@ class _Loop:
                 self.counts["bad_evaluations"] += 1
                 self.stopped = self.counts["bad_evaluations"] >= self.settings.early_stopping
         return self.dev_loss
+
+    def _answer(self) -> float:
+        assert self.evaluate is not None
+        self.model.eval()
+        accuracy = self.evaluate(self.model)
+        self.model.train()
+        return accuracy
 
     def _save(self) -> None:
         if self.folder is None:

@@ -28,6 +28,8 @@ class StepReport:
     """Seconds to the last step at that speed."""
     dev_loss: float | None = None
     """Loss on dev after this step; None where it was not measured."""
+    eval_acc: float | None = None
+    """Share of dev problems answered right after this step; None where none were answered."""
 
 
 class Metrics:
@@ -60,6 +62,22 @@ def _whole_lines(path: Path) -> list[str]:
         except (ValueError, AttributeError):
             continue
     return lines
+
+
+def write_trainer_state(metrics: Path, path: Path) -> None:
+    """Write what was logged in the form of transformers' `trainer_state.json`, whole or not at all."""
+    history: list[dict[str, float | int]] = []
+    steps, taken = 0, 0
+    for row in map(json.loads, _whole_lines(metrics)):
+        steps, taken = row["steps"], row["step"]
+        history.append({"step": taken, "loss": row["loss"], "learning_rate": row["lr"], "grad_norm": row["grad_norm"]})
+        measured = {"eval_loss": row.get("dev_loss"), "eval_acc": row.get("eval_acc")}
+        if known := {name: value for name, value in measured.items() if value is not None}:
+            history.append({"step": taken, **known})
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    state = {"global_step": taken, "max_steps": steps, "log_history": history}
+    aside.write_text(json.dumps(state, indent=1), encoding="utf-8")
+    os.replace(aside, path)
 
 
 class Clock:

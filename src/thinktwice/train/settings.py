@@ -9,7 +9,7 @@ from typing import Any, Literal
 from thinktwice.errors import ConfigError
 
 Backend = Literal["loop", "trl"]
-Mode = Literal["full", "lora", "qlora"]
+Mode = Literal["full", "lora", "qlora", "prompt-tuning"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Attention = Literal["auto", "layout", "unrolled"]
@@ -26,7 +26,10 @@ class Training:
     backend: Backend = "loop"
     """loop: this package's own loop, one process; trl: behind TRL's SFTTrainer (several processes, by accelerate)."""
     mode: Mode = "full"
-    """full: every weight; lora: adapters and the control tokens' rows; qlora: the same over a 4-bit base."""
+    """full: every weight; lora: adapters and the control tokens' rows; qlora: the same over a quantised base;
+    prompt-tuning: the control tokens' rows and nothing else."""
+    bits: Literal[4, 8] = 4
+    """qlora only: 4 (NF4) or 8 (LLM.int8) bits a weight of the base."""
     steps: int | None = None
     """Optimiser steps; None: as many as `epochs` passes over the examples need."""
     epochs: int = 1
@@ -80,7 +83,8 @@ class Training:
     lora_dropout: float = 0.0
     """Dropout before the adapters."""
     lora_targets: tuple[str, ...] = ("all-linear",)
-    """Names of the layers that get an adapter; "all-linear": all but the head."""
+    """Names of the layers that get an adapter; "all-linear" (all but the head), "mlp" (the feed-forward layers) and
+    "atten" (the attention's projections) are read for every architecture."""
     lora_new_rows: bool = True
     """Train the control tokens' embedding and head rows beside the adapters; without it they stay as initialised."""
     attention: Attention = "auto"

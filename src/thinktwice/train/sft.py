@@ -27,7 +27,7 @@ from thinktwice.errors import ConfigError, TrainError
 from thinktwice.train.batch import Batch, ExampleSteps, collate, fingerprint
 from thinktwice.train.checkpoint import MANIFEST, flush, sha256, verify
 from thinktwice.train.device import choose_device, choose_precision, enable_checkpointing
-from thinktwice.train.loop import ADVICE, Progress, TrainResult, dev_batches, name_problems
+from thinktwice.train.loop import ADVICE, Evaluate, Progress, TrainResult, dev_batches, name_problems
 from thinktwice.train.metrics import Clock, Metrics, StepReport
 from thinktwice.train.objective import forward_inputs
 from thinktwice.train.optimizer import build_optimizers
@@ -50,6 +50,7 @@ def train_trl(
     dev: Sequence[Example] = (),
     progress: Progress | None = None,
     base: str = "",
+    evaluate: Evaluate | None = None,
 ) -> TrainResult:
     """Train `model` in place, as `train_loop` does, on one or several processes.
 
@@ -79,7 +80,8 @@ def train_trl(
     steps = len(plan) // (settings.grad_accumulation * processes)
     with quiet():
         config = _config(settings, steps, precision, out_dir)
-        return _Trainer(model, config, plan, settings, dev, progress, out_dir, identity, tokenizer).run()
+        trainer = _Trainer(model, config, plan, settings, dev, progress, out_dir, identity, tokenizer, evaluate)
+        return trainer.run()
 
 
 def _config(settings: Training, steps: int, precision: str, out_dir: Path) -> SFTConfig:
@@ -149,7 +151,9 @@ class _Trainer(SFTTrainer):
         out_dir: Path,
         identity: dict[str, Any],
         tokenizer: Any,
+        evaluate: Evaluate | None,
     ) -> None:
+        self.evaluate_answers = evaluate
         self.plan, self.settings, self.progress, self.out_dir, self.identity = (
             plan,
             settings,
@@ -262,18 +266,26 @@ class _Trainer(SFTTrainer):
         self.counts["overflows"] = 0 if math.isfinite(norm) else self.counts["overflows"] + 1
         if self.counts["overflows"] > (OVERFLOWS if self.args.fp16 else 0):
             raise TrainError(f"The gradient is {norm} at step {step} ({name_problems(self.step_names)}). {ADVICE}")
-        due = self.settings.eval_every and step % self.settings.eval_every == 0
-        measured = self._evaluate_dev() if self.dev and (due or step == steps) else None
+        due = (self.settings.eval_every and step % self.settings.eval_every == 0) or step == steps
+        measured = self._evaluate_dev() if self.dev and due else None
+        accuracy = self._answer() if self.evaluate_answers is not None and due else None
         speed, eta = self.clock.read(step, steps, self.counts["tokens"])
         lr = self.settings.learning_rate(step - 1, steps)
-        report = StepReport(step, steps, loss, lr, norm, self.counts["tokens"], speed, eta, measured)
+        report = StepReport(step, steps, loss, lr, norm, self.counts["tokens"], speed, eta, measured, accuracy)
         self.state.log_history.append({"step": step, "step_loss": loss})
         ended = step == steps or self.control.should_training_stop
-        if step % self.settings.log_every == 0 or measured is not None or ended or step == 1:
+        if step % self.settings.log_every == 0 or due or ended or step == 1:
             self.metrics.write(report)
         if self.progress is not None and self.is_world_process_zero():
             self.progress(report)
         self.step_sums, self.step_names = [0.0, 0.0, 0.0], []
+
+    def _answer(self) -> float:
+        assert self.evaluate_answers is not None
+        self.net.eval()
+        accuracy = self.evaluate_answers(self.net)
+        self.net.train()
+        return accuracy
 
     @torch.no_grad()
     def _evaluate_dev(self) -> float:
