@@ -5,6 +5,7 @@
     ├── DataError(ValueError)        a dataset, row or example that cannot be used as asked
     ├── ModelError(ValueError)       a model or tokenizer that cannot do what the method needs
     ├── TrainError(RuntimeError)     training that must not go on (non-finite loss, nothing supervised)
+    ├── EngineError(RuntimeError)    a server that is not there, or fails too often to go on
     └── RunError(RuntimeError)       a run directory that is locked, damaged, or belongs to another recipe
 
 A message says what happened, where, and what to do about it. One problem that fails inside an engine or a tool is
@@ -33,6 +34,10 @@ class ModelError(ThinkTwiceError, ValueError):
 
 class TrainError(ThinkTwiceError, RuntimeError):
     """Training that must not go on."""
+
+
+class EngineError(ThinkTwiceError, RuntimeError):
+    """An engine that cannot go on."""
 
 
 class RunError(ThinkTwiceError, RuntimeError):
