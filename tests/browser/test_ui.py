@@ -219,7 +219,7 @@ def test_a_server_that_went_away_is_a_message(open_page, tmp_path):
         page.locator("#pane-model [role=alert]", has_text="network gone").wait_for()
 
 
-def test_a_running_run_shows_its_progress_and_becomes_its_report(open_page, made, tmp_path):
+def test_a_running_run_shows_its_progress_and_becomes_its_report(open_page, accessible, made, tmp_path):
     place = tmp_path / "runs"
     config = json.loads((made / "config.json").read_text()) | {"name": "fresh"}
     rows = {arm: list(Run.load(made).traces(arm).done.values()) for arm in ("control", "backtrack")}
@@ -242,6 +242,7 @@ def test_a_running_run_shows_its_progress_and_becomes_its_report(open_page, made
                 run.traces(name).append([row for row in rows[name] if row["key"] not in hard[:3]])
             page.locator("#gain-words", has_text="on 6 of 6 problems").wait_for()
             assert page.locator("svg.funnel polygon.band").count() == 1
+            accessible(page)
             run.write_summary(json.loads((made / "summary.json").read_text()))
         page.locator("nav.ui-bar").wait_for()  # the report, by itself
         listed.locator("[data-run=fresh] .pill.finished").wait_for()

@@ -25,7 +25,7 @@ from thinktwice.report import gather, render_page
 from thinktwice.report.claims import interval, points
 from thinktwice.report.compare import compare_page
 from thinktwice.run import Run
-from thinktwice.status import Status, Watcher, list_runs, read_status
+from thinktwice.status import Status, Watcher, read_status
 from thinktwice.ui.guard import OWN_POLICY
 from thinktwice.ui.shelf import run_directories
 from thinktwice.ui.stream import event
@@ -45,6 +45,8 @@ class Pages:
         self._runs, self._closing = runs, closing
         self._rendered: OrderedDict[tuple[str, ...], str] = OrderedDict()
         self._lock = threading.Lock()
+        self._watchers: dict[tuple[Path, int], Watcher] = {}
+        self._watching = threading.Lock()
 
     async def runs(self, request: Request) -> Response:
         """Show every run below the directory, the one that said something last first."""
@@ -53,7 +55,7 @@ class Pages:
 
     async def states(self, request: Request) -> Response:
         """Say what every run is doing, for the list that keeps itself up to date."""
-        found = await run_in_threadpool(list_runs, self._runs)
+        found = await run_in_threadpool(self._statuses)
         return JSONResponse([_status(status) for status in found])
 
     async def run(self, request: Request) -> Response:
@@ -100,8 +102,22 @@ class Pages:
             raise HTTPException(404, f"There is no run {name!r} under {self._runs}/.{near}")
         return known[name]
 
+    def _statuses(self) -> list[Status]:
+        """Return what every run is doing, as `status.list_runs` does; of long traces only what is new is read."""
+        found = []
+        with self._watching:
+            known, self._watchers = self._watchers, {}
+            for root in run_directories(self._runs).values():
+                key = root, (root / "config.json").stat().st_mtime_ns
+                try:
+                    watcher = self._watchers[key] = known.get(key) or Watcher(root)
+                    found.append(watcher.read())
+                except ThinkTwiceError:
+                    continue
+        return sorted(found, key=lambda status: status.updated, reverse=True)
+
     def _rows(self) -> list[dict[str, Any]]:
-        rows = [_row(status) for status in list_runs(self._runs)]
+        rows = [_row(status) for status in self._statuses()]
         read = {row["name"] for row in rows}
         for name, root in run_directories(self._runs).items():
             if name not in read:  # said, not hidden
@@ -133,6 +149,9 @@ def _status(status: Status) -> dict[str, Any]:
     done = sum(stage.share for stage in status.stages) / max(1, len(status.stages))
     share = done if status.eta_s is None else status.seconds / max(1e-9, status.seconds + status.eta_s)
     current = status.current.name if status.current else None
+    if status.comparison is not None:  # in the words that every page and the terminal use
+        found = status.comparison
+        known["comparison"] |= {"points": points(found.difference), "interval": interval(found.ci)}
     return {
         **known,
         "seconds": status.seconds,

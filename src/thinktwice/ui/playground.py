@@ -3,9 +3,12 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -50,7 +53,12 @@ class Playground:
             found = await run_in_threadpool(self._problems.samples, root)
         except ThinkTwiceError as error:
             return _refusal(str(error), 409)
-        return JSONResponse([{"kind": sample.kind, **asdict(sample.problem)} for sample in found])
+        shown = [{"kind": sample.kind, **asdict(sample.problem)} for sample in found]
+        return JSONResponse(shown, background=BackgroundTask(self._prepare, root))
+
+    def _prepare(self, root: Path) -> None:
+        with suppress(ThinkTwiceError):  # it is said where an answer is judged
+            self._problems.prepare(root)
 
     async def answer(self, request: Request) -> Response:
         """Answer one question, as server-sent events; when the reader leaves, the decoding stops."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinktwice.config import Recipe, Spec, parse
+from thinktwice.config import Recipe, parse
 from thinktwice.run import Run
 from thinktwice.types import Problem, Score, Task
 
@@ -58,7 +58,7 @@ class Problems:
         self._allow_code = allow_code
         self._runs: OrderedDict[tuple[str, int], tuple[dict[str, Known], tuple[Sample, ...]]] = OrderedDict()
         self._tasks: OrderedDict[str, tuple[Task, dict[str, Problem]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._reading, self._loading = threading.Lock(), threading.Lock()
 
     def samples(self, root: Path) -> tuple[Sample, ...]:
         """Return problems to try, of the headline level, by a rule that flatters no arm.
@@ -82,7 +82,7 @@ class Problems:
     def _read(self, root: Path) -> tuple[dict[str, Known], tuple[Sample, ...]]:
         paths = sorted((root / "traces").glob("*.jsonl"))
         stamp = str(root), max((path.stat().st_mtime_ns for path in paths), default=0)
-        with self._lock:
+        with self._reading:
             if stamp not in self._runs:
                 self._runs[stamp] = _read(root)
                 while len(self._runs) > KEPT:
@@ -90,25 +90,31 @@ class Problems:
             self._runs.move_to_end(stamp)
             return self._runs[stamp]
 
+    def prepare(self, root: Path) -> None:
+        """Load a run's task, which may take seconds, before an answer waits for it."""
+        self._task(root)
+
     def _score(self, root: Path, known: Known, reply: str) -> Score | None:
+        loaded = self._task(root)
+        problem = loaded[1].get(_plain(known.question)) if loaded else None
+        return loaded[0].score(problem, reply) if loaded and problem else None
+
+    def _task(self, root: Path) -> tuple[Task, dict[str, Problem]] | None:
+        """Return a run's task and its problems by question; None when its code may not run."""
         from thinktwice.tasks import TASKS, load_task
 
-        run = Run.load(root)
-        spec: Spec = parse(Recipe, run.config, str(root / "config.json")).task
+        spec = parse(Recipe, Run.load(root).config, str(root / "config.json")).task
         if spec.name not in TASKS and not self._allow_code:
             return None
-        with self._lock:
+        with self._loading:
             name = repr(spec)
             if name not in self._tasks:
                 task = load_task(spec.name, **spec.options)
-                problems = {_plain(p.prompt): p for split in task.splits.values() for p in split}
-                self._tasks[name] = task, problems
+                self._tasks[name] = task, {_plain(p.prompt): p for split in task.splits.values() for p in split}
                 while len(self._tasks) > KEPT:
                     self._tasks.popitem(last=False)
             self._tasks.move_to_end(name)
-            task, problems = self._tasks[name]
-        problem = problems.get(_plain(known.question))
-        return None if problem is None else task.score(problem, reply)
+            return self._tasks[name]
 
 
 def _plain(question: str) -> str:

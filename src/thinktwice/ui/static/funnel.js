@@ -66,8 +66,7 @@ export class Funnel {
     this.node.replaceChildren(...parts);
     this.node.setAttribute(
       "aria-label",
-      `Difference in points after ${newest.n} of ${this.of} problems: ${points(newest.difference)}, ` +
-        `95 % interval ${points(newest.low)} to ${points(newest.high)}`,
+      `The difference with its 95 % interval, from ${this.points[0].n} to ${newest.n} of ${this.of} problems`,
     );
   }
 }

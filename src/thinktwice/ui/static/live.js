@@ -1,6 +1,6 @@
 // One running run: its stages, what is left, and the headline comparison as it firms up. Becomes the report at the end.
 
-import { $, count, duration, el, points, setup } from "./dom.js";
+import { $, count, duration, el, setup } from "./dom.js";
 import { Funnel } from "./funnel.js";
 
 const first = setup();
@@ -61,9 +61,9 @@ function showFirming(found) {
     );
   }
   const [low, high] = found.ci;
-  $("gain").textContent = `${points(found.difference)} points`;
+  $("gain").textContent = `${found.points} points`;
   $("gain").className = low > 0 ? "up" : high < 0 ? "down" : "flat";
-  $("gain-interval").textContent = ` ${points(low)} to ${points(high)}`;
+  $("gain-interval").textContent = ` ${found.interval}`;
   $("gain-words").textContent =
     `${found.a} over ${found.b} at level ${found.level}, on ${found.n.toLocaleString("en")} of ` +
     `${count(found.of, "problem")} that both will answer`;

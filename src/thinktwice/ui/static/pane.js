@@ -40,7 +40,8 @@ export class Pane {
     this.queue = [];
     this.pace = pace;
     this.run = run;
-    this.running = true;
+    this.running = true; // something may still come: tokens, or the judgement
+    this.answered = false; // the reply is whole
     this.reading = true;
     this.credit = 0;
     this.heldUntil = 0;
@@ -61,7 +62,7 @@ export class Pane {
   stop() {
     if (!this.running) return;
     this.abort.abort();
-    this.tape.end("stopped by you");
+    if (!this.answered) this.tape.end("stopped by you");
     this.say("");
     this._end();
   }
@@ -109,14 +110,24 @@ export class Pane {
     else if (kind === "failed") this._fail(message.message);
   }
 
+  get answering() {
+    return this.running && !this.answered;
+  }
+
   _fail(words) {
-    this.say("");
+    this._whole();
     this.foot.replaceChildren(el("p", { class: "failed", role: "alert" }, words));
+  }
+
+  _whole() {
+    this.answered = true;
+    this.say("");
+    this.ended(this);
   }
 
   _sum(message) {
     this.tape.end(message.stop);
-    this.say("");
+    this._whole();
     const { tokens, taken_back: back, retractions, seconds } = message;
     const rate = seconds > 0 ? `${Math.round(tokens / seconds).toLocaleString("en")} tokens/s` : "";
     const facts = [

@@ -131,7 +131,7 @@ async function showSamples(model) {
 
 // -- asking ------------------------------------------------------------------------------------------------------
 
-const busy = () => Object.values(panes).some((pane) => pane.running);
+const busy = () => Object.values(panes).some((pane) => pane.answering);
 
 function showBusy() {
   $("go").textContent = busy() ? "Stop" : "Ask";
@@ -173,6 +173,7 @@ const fold = () => ($("settings").open = !phone.matches);
 phone.addEventListener("change", fold);
 fold();
 followModel();
+panes.model.say("Its answer will stand here.");
 
 $("model").addEventListener("change", () => {
   panes.model.clear();
@@ -214,6 +215,9 @@ $("question").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   ask();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && busy()) stop();
 });
 $("copy").addEventListener("click", async () => {
   remember();

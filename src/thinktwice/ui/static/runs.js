@@ -2,7 +2,8 @@
 
 import { $, ago, duration } from "./dom.js";
 
-const EVERY = 2000;
+const EVERY = 2000; // milliseconds, while a run works
+const IDLE = 8000;
 const rows = [...document.querySelectorAll("[data-run]")];
 
 function showTimes() {
@@ -57,7 +58,7 @@ async function look() {
   } catch {
     return; // the server ended; the page stays as it is
   }
-  setTimeout(look, EVERY);
+  setTimeout(look, rows.some((row) => row.dataset.state === "running") ? EVERY : IDLE);
 }
 
 showTimes();
