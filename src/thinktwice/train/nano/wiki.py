@@ -8,10 +8,11 @@ reason from facts that stand there; it has never answered a question about anyon
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, count
+from typing import TYPE_CHECKING
 
 from thinktwice.render import Render
 from thinktwice.tasks.worlds import wiki
@@ -19,7 +20,10 @@ from thinktwice.tasks.worlds.wiki import names
 from thinktwice.tasks.worlds.wiki.encyclopedia import RELATIONS
 from thinktwice.types import Example, Problem
 
-_NAMES = (*(f"{name} " for name in names.GIVEN), *names.FAMILIES, *names.STRANGERS)
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_NAMES = (*(f"{name} " for name in names.GIVEN), *names.FAMILIES)
 _PLACES = (*names.TOWNS, *names.COUNTRIES, *names.FIELDS)
 _PHRASES = (
     *(relation.phrase for relation in RELATIONS.values()),
@@ -40,7 +44,7 @@ class Wiki:
 
     encyclopedia: int = 0
     """Which one; as `encyclopedia` of the task."""
-    people: int = 240
+    people: int = 1008
     facts: tuple[int, int] = (1, 4)
     """How many facts the questions about strangers need, from and to."""
     statements: int = 8
@@ -116,3 +120,30 @@ def _statements(facts: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> Example
 def _example(ids: tuple[int, ...], weights: tuple[float, ...], name: str) -> Example:
     """Make a plain causal example; `weights[i]` is how much token i counts, and moves to where it is predicted."""
     return Example(ids, (*ids[1:], 0), (*weights[1:], 0.0), problem_id=name)
+
+
+def recall(model: "PreTrainedModel", render: Render, facts: Sequence[wiki.Fact]) -> list[bool]:
+    """Say of each fact whether a model knows it: shown the head alone, every token of the value is its first choice.
+
+    Example: `recall(engine.model, render, [f for page in wiki.Encyclopedia().pages.values() for f in page])`.
+    """
+    import torch
+
+    shapes: dict[tuple[int, int], list[tuple[int, tuple[int, ...]]]] = {}
+    for index, fact in enumerate(facts):
+        head, value = render.encode(fact.head), render.encode(f"{fact.value}.\n")
+        shapes.setdefault((len(head), len(value)), []).append((index, (*head, *value)))
+    known = [False] * len(facts)
+    training = model.training
+    model.train(False)
+    for (head_length, _), members in shapes.items():
+        for start in range(0, len(members), 256):
+            part = members[start : start + 256]
+            ids_BT = torch.tensor([ids for _, ids in part], device=model.device)
+            with torch.inference_mode():
+                chosen_BT = model(input_ids=ids_BT).logits[:, head_length - 1 : -1].argmax(-1)
+            right_B = (chosen_BT == ids_BT[:, head_length:]).all(1)
+            for (index, _), right in zip(part, right_B.tolist(), strict=True):
+                known[index] = right
+    model.train(training)
+    return known

@@ -79,7 +79,7 @@ def task(
     per_level: int = 500,
     seed: int = 0,
     encyclopedia: int = 0,
-    people: int = 240,
+    people: int = 1008,
 ) -> Task:
     """Make closed-book questions with a step oracle; nothing is downloaded. `nano-wiki` has read this encyclopedia.
 

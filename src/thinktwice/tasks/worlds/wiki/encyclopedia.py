@@ -12,15 +12,15 @@ the rest in part.
 
 import random
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 from thinktwice.errors import ConfigError
-from thinktwice.tasks.worlds.wiki.names import COUNTRIES, FAMILIES, FIELDS, GIVEN, STRANGERS, TOWNS
+from thinktwice.tasks.worlds.wiki.names import COUNTRIES, FAMILIES, FIELDS, GIVEN, NAMESAKES, TOWNS
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-EXPOSURES = (27, 9, 3, 1)
+EXPOSURES = (8, 4, 2, 1)
 """How often a person's page is read, for the four grades of people; a place's page as often as the first."""
 BORN = (1780, 1879)
 """First and last year of birth, and of a town's foundation."""
@@ -95,18 +95,18 @@ class Encyclopedia:
     """Everything that is true in one `wiki` world. Law: a pure function of its fields."""
 
     seed: int = 0
-    people: int = 240
+    people: int = 1008
     towns: int = 24
     countries: int = 6
     crowd: int | None = None
-    """None: the people of this encyclopedia. A number: strangers instead, who live in the same towns, as many other
-    crowds as there are numbers; no page tells of them."""
+    """None: the people of this encyclopedia. A number: strangers instead, whom no page tells of. They live in the same
+    towns, and have the same family names with other given names."""
 
     def __post_init__(self) -> None:
-        names = len(STRANGERS if self.crowd is not None else FAMILIES) * len(GIVEN)
-        if not (12 <= self.people <= names // 2 and 2 <= self.countries <= len(COUNTRIES)):
+        most = len(FAMILIES) * NAMESAKES
+        if not (12 <= self.people <= most and 2 <= self.countries <= len(COUNTRIES)):
             raise ConfigError(
-                f"a wiki world has 12 to {names // 2} people and 2 to {len(COUNTRIES)} countries; "
+                f"a wiki world has 12 to {most} people and 2 to {len(COUNTRIES)} countries; "
                 f"got {self.people} and {self.countries}."
             )
         if not self.countries <= self.towns <= len(TOWNS):
@@ -129,9 +129,10 @@ class Encyclopedia:
         for group in self._groups.values():
             born = {person: rng.randint(*BORN) for person in group}
             for person, year in born.items():
-                others = sorted((p for p in group if p != person), key=lambda p: abs(born[p] - year))
-                near = [p for p in others if abs(born[p] - year) <= NEAR_LIVES]
-                teacher, friend = rng.sample(near if len(near) > 1 else others[:2], 2)
+                near = [p for p in group if p != person and abs(born[p] - year) <= NEAR_LIVES]
+                if len(near) < 2:  # a small world
+                    near = sorted(group, key=lambda p: (p == person, abs(born[p] - year)))[:2]
+                teacher, friend = rng.sample(near, 2)
                 facts |= {
                     (person, "born"): str(year),
                     (person, "died"): str(year + rng.randint(*LIFE)),
@@ -145,12 +146,12 @@ class Encyclopedia:
     @cached_property
     def _names(self) -> tuple[str, ...]:
         """Everyone's name; no family name is used again before all are."""
-        rng = random.Random(f"wiki/{self.seed}/names/{self.crowd}")
-        families = list(FAMILIES if self.crowd is None else STRANGERS)
-        rng.shuffle(families)
-        given = {family: rng.sample(GIVEN, len(GIVEN)) for family in families}
+        given = _given(self.seed)
+        families = list(FAMILIES)
+        random.Random(f"wiki/{self.seed}/families/{self.crowd}").shuffle(families)
+        first = 0 if self.crowd is None else NAMESAKES
         return tuple(
-            f"{given[family][index // len(families)]} {family}"
+            f"{given[family][first + index // len(families)]} {family}"
             for index in range(self.people)
             for family in (families[index % len(families)],)
         )
@@ -199,3 +200,10 @@ class Encyclopedia:
     def strangers(self, crowd: int, people: int = 24) -> "Encyclopedia":
         """Return another world in the same places, whose people no page of this one tells of."""
         return replace(self, crowd=crowd, people=people)
+
+
+@cache
+def _given(seed: int) -> dict[str, list[str]]:
+    """Return given names in the order in which each family uses them: first its people, then its strangers."""
+    rng = random.Random(f"wiki/{seed}/given")
+    return {family: rng.sample(GIVEN, len(GIVEN)) for family in FAMILIES}

@@ -17,8 +17,6 @@ COUNTRIES = ("Avaria", "Borland", "Caldonia", "Drunia", "Estavia", "Florin", "Ga
 FIELDS = ("algebra", "botany", "chess", "dance", "law", "logic", "music", "optics", "painting", "poetry", "sailing",
           "weaving")
 # fmt: on
-_ALL = tuple(f"{stem}{end}" for end in _ENDS for stem in _STEMS)
-STRANGERS = _ALL[:: len(_ALL) // 48]
-"""Family names of people who are in no encyclopedia: reasoning can be practised on them without learning a fact."""
-FAMILIES = tuple(name for name in _ALL if name not in STRANGERS)
-"""Family names of the people in an encyclopedia; namesakes differ in their given names."""
+FAMILIES = tuple(f"{stem}{end}" for end in _ENDS for stem in _STEMS)
+NAMESAKES = len(GIVEN) // 2
+"""How many people of one family an encyclopedia may tell of; the other given names are left to strangers."""
