@@ -12,9 +12,9 @@ from thinktwice.report.assets import asset
 from thinktwice.report.viewer import SCRIPT, STYLE
 from thinktwice.show import printable
 
-TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+TYPES = {"js": "text/javascript", "css": "text/css"}
 OWN = (
-    "ui.css", "playground.css", "icon.svg", "dom.js", "runs.js", "live.js", "funnel.js", "playground.js", "pane.js",
+    "ui.css", "playground.css", "dom.js", "runs.js", "live.js", "funnel.js", "playground.js", "pane.js",
 )  # fmt: skip
 """The files in `static/`."""
 
