@@ -8,13 +8,14 @@ import pytest
 
 
 class Server(ThreadingHTTPServer):
-    """Answers POSTs with `script(body, number)` and GETs (the list of models) with `models`; remembers all it was asked.
+    """Answers POSTs with `script(body, number)`, GETs with the list of `models`; remembers all it was asked.
 
     A script returns an `Answer`, a text (a whole reply), or a dict (a body of its own).
     """
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128  # five, its default, turns connections away
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)

@@ -254,6 +254,12 @@ def test_a_reply_that_is_none_is_data(server, client, answer, body, says):
     assert reply.text == "yes"
 
 
+def test_a_reply_the_server_broke_off_is_asked_again(server, client, answer, whole):
+    server.script = lambda body, number: answer(whole(body, "hal", finish_reason="abort")) if number == 0 else "yes"
+    (reply,) = client().chat([Request("Hi")])
+    assert reply.text == "yes"
+
+
 def test_hostile_text_survives(server, client, answer, whole):
     text = "\ud800 </script>\x00\u202e" + "x" * 100_000
     server.script = lambda body, number: answer(whole(body, text))

@@ -161,7 +161,7 @@ def test_what_a_server_cannot_do_is_refused(engine):
     def rule(rows, logits_BV):
         return logits_BV
 
-    with pytest.raises(ConfigError, match="rule changes next-token scores .* local engine"):
+    with pytest.raises(ConfigError, match=r"rule changes next-token scores .* local engine"):
         engine.generate(PROMPTS, Sampling(), rules=[rule])
     with pytest.raises(ConfigError, match="logit_bias ends at 100"):
         engine.generate(PROMPTS, Sampling(), rules=undo_policy(UNDO, bias=200.0)[1])

@@ -137,6 +137,7 @@ def _create(path: Path) -> None:
     connection = sqlite3.connect(draft, isolation_level=None)
     try:
         connection.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;"
             f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {LAYOUT};"
             + _TABLES
             + "".join(
@@ -144,10 +145,13 @@ def _create(path: Path) -> None:
                 for table in ("replies", "failures")
                 for verb in ("UPDATE", "DELETE")
             )
+            + "COMMIT;"
         )
     finally:
         connection.close()
     try:
+        with draft.open("rb") as stream:
+            os.fsync(stream.fileno())
         os.link(draft, path)
     except FileExistsError:
         pass  # another process was first

@@ -8,6 +8,10 @@ from thinktwice.engines.http.endpoint import Kind, Reply, ToolCall, Usage
 from thinktwice.engines.http.retry import Refusal
 
 
+BROKEN_OFF = frozenset({"abort", "error", "insufficient_system_resource"})
+"""What servers (vLLM, DeepSeek) say of a reply that is only a part."""
+
+
 class _MalformedError(Exception):
     """What was wrong with it, in a few words."""
 
@@ -15,9 +19,12 @@ class _MalformedError(Exception):
 def read(kind: Kind, data: Any) -> Reply | Refusal:
     """Read the body of a reply; other forms are a bad reply, with what was missing."""
     try:
-        return _reply(kind, data)
+        reply = _reply(kind, data)
     except _MalformedError as error:
         return Refusal("never", f"the server's reply is not one: {error}", bad_reply=True)
+    if reply.finish_reason in BROKEN_OFF:
+        return Refusal("again", f"the server broke the reply off (finish_reason {reply.finish_reason})")
+    return reply
 
 
 def _reply(kind: Kind, data: Any) -> Reply:
