@@ -141,13 +141,20 @@ class Render:
         return Example(ids, (*ids[1:], 0), weights, problem_id=problem.id)
 
     def trace(
-        self, problem_id: str, completion: Completion, *, undo_id: int | None = None, unit: str = "token"
+        self,
+        problem_id: str,
+        completion: Completion,
+        *,
+        undo_id: int | None = None,
+        unit: str = "token",
+        kinds: Sequence[tuple[StepKind, int]] | None = None,
     ) -> Trace:
         """Turn what an engine wrote into a trace: one step for each run of tokens that share a fate, up to a rewind.
 
         `undo_id` is given when the decoder kept retracted text in the context, so that the retractions are still to be
-        resolved. A surviving stretch's text is cut from the decoded whole, so that characters of several tokens stay
-        whole.
+        resolved. `kinds` says of every token what it is when it survives, and which step of the reply it belongs to:
+        a new step begins where either changes. A surviving stretch's text is cut from the decoded whole, so that
+        characters of several tokens stay whole.
         """
         if completion.stop == "error":
             return Trace(problem_id, (), "error", completion.error)
@@ -156,14 +163,16 @@ class Render:
             resolved = resolve(completion.token_ids, undo_id, unit=unit, step_ends=self.step_ends)  # type: ignore[arg-type]
             fates = ["control" if fate in ("undo", "noop") else fate for fate in resolved.fates]
         rewinds = _by_place(completion.rewinds)
+        marks = [*zip(fates, kinds or [("text", 0)] * len(fates), strict=True)]
         steps: list[Step] = []
         kept: list[int] = []
         spelled = 0
         start = 0
         for index in range(1, len(fates) + 1):
-            if index < len(fates) and fates[index] == fates[start] and index not in rewinds:
+            if index < len(fates) and marks[index] == marks[start] and index not in rewinds:
                 continue
-            ids, logprobs, fate = completion.token_ids[start:index], completion.logprobs[start:index], fates[start]
+            ids, logprobs = completion.token_ids[start:index], completion.logprobs[start:index]
+            fate, (said, _) = marks[start]
             start = index
             survives = fate in ("kept", "inserted")
             if survives:
@@ -174,7 +183,7 @@ class Render:
                 text, spelled = whole[spelled:], len(whole)
             else:
                 text = self.text(ids)
-            kind: StepKind = {"deleted": "error", "control": "undo"}.get(fate, "text")  # type: ignore[assignment]
+            kind: StepKind = "error" if fate == "deleted" else "undo" if fate == "control" else said
             sampled = fate != "inserted"
             known = tuple(round(value, 4) for value in logprobs) if sampled else ()
             steps.append(Step(kind, text, ids, sampled, survives, known, rewinds.get(index)))

@@ -102,8 +102,8 @@ class Trace:
 
     @property
     def reply(self) -> str:
-        """The text a user would see: what the steps that survive spell."""
-        return "".join(step.text for step in self.steps if step.kept)
+        """The text a user would see: what the steps that survive spell, planning tokens left out."""
+        return "".join(step.text for step in self.steps if step.kept and step.kind != "plan")
 
     @property
     def sampled_tokens(self) -> int:

@@ -64,6 +64,7 @@ class Retracting(Protocol):
 METHODS = {
     "baseline": "thinktwice.methods.baseline:Baseline",
     "backtrack": "thinktwice.methods.backtrack:Backtrack",
+    "planning": "thinktwice.methods.planning:Planning",
 }
 
 
