@@ -95,7 +95,7 @@ def test_the_site_opens_from_disk_and_finds_words_there(open_page, site: Path) -
     box = page.get_by_role("textbox", name="Search")
     box.click()
     page.locator(".md-search-result__meta", has_text="Type to start searching").wait_for(state="attached")
-    box.fill("McNemar")
+    box.press_sequentially("McNemar")  # the theme listens to keys
     found = page.locator(".md-search-result__item a").first
     found.wait_for()
     assert page.locator(".md-search-result__meta").inner_text() != "No matching documents"
