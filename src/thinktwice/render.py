@@ -163,7 +163,8 @@ class Render:
             resolved = resolve(completion.token_ids, undo_id, unit=unit, step_ends=self.step_ends)  # type: ignore[arg-type]
             fates = ["control" if fate in ("undo", "noop") else fate for fate in resolved.fates]
         rewinds = _by_place(completion.rewinds)
-        marks = [*zip(fates, kinds or [("text", 0)] * len(fates), strict=True)]
+        plain: list[tuple[StepKind, int]] = [("text", 0)] * len(fates)
+        marks = [*zip(fates, kinds or plain, strict=True)]
         steps: list[Step] = []
         kept: list[int] = []
         spelled = 0
@@ -183,7 +184,8 @@ class Render:
                 text, spelled = whole[spelled:], len(whole)
             else:
                 text = self.text(ids)
-            kind: StepKind = "error" if fate == "deleted" else "undo" if fate == "control" else said
+            taken_back: dict[str, StepKind] = {"deleted": "error", "control": "undo"}
+            kind = taken_back.get(fate, said)
             sampled = fate != "inserted"
             known = tuple(round(value, 4) for value in logprobs) if sampled else ()
             steps.append(Step(kind, text, ids, sampled, survives, known, rewinds.get(index)))

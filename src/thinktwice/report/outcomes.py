@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from thinktwice.records import Comparison, Summary
 from thinktwice.report.claims import find
-from thinktwice.scoring import stats
 from thinktwice.show import printable
 
 Row = Mapping[str, Any]
@@ -182,9 +181,15 @@ def flips(found: Outcomes, a: str, b: str, level: int, summary: Summary | None) 
         listed(groups.get((True, False), ())),
         listed(groups.get((False, True), ())),
         len(groups.get((False, False), ())),
-        stats.mcnemar([mine[k].right for k in keys], [theirs[k].right for k in keys]),
+        _mcnemar([mine[k].right for k in keys], [theirs[k].right for k in keys]),
         find(summary, a, b, level) if summary else None,
     )
+
+
+def _mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
+    from thinktwice.scoring import stats  # numpy is not imported with the report
+
+    return stats.mcnemar(a, b)
 
 
 def link(key: str, *arms: str) -> str:
@@ -223,4 +228,4 @@ def _pairs(
             both = [(x.right, y.right) for x, y in zip(outcomes[i], outcomes[j], strict=True) if x and y]
             if both:
                 stored = find(summary, a, names[j], level) if summary else None
-                yield [i, j, stats.mcnemar(*zip(*both, strict=True)), stored.ci if stored else None]
+                yield [i, j, _mcnemar(*zip(*both, strict=True)), stored.ci if stored else None]
