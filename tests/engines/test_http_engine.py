@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from thinktwice.decode.undo import undo_policy
+from thinktwice.decode.undo import UndoRun, undo_policy
 from thinktwice.engines.base import Engine
 from thinktwice.engines.http import Client, Endpoint, HttpEngine
 from thinktwice.engines.local import LocalEngine
@@ -150,11 +150,15 @@ def test_every_request_of_every_row_draws_from_a_stream_of_its_own(engine, serve
     assert other.token_ids != together[0].token_ids
 
 
-def test_budgets_count_what_was_sampled(engine, serve):
+def test_nothing_is_sampled_in_vain(engine, local):
     controls, rules = undo_policy(UNDO, bias=7.0)
     rows = engine.generate(PROMPTS, Sampling(max_new_tokens=10), controls=controls, rules=rules)
     assert all(len(row.token_ids) <= 10 for row in rows)
-    assert sum(len(row.token_ids) for row in rows) == engine.client.spending.usage.completion_tokens
+    often = local.generate([[5, 6]], Sampling(max_new_tokens=3))[0].token_ids[2]
+    more = engine.generate(PROMPTS, Sampling(max_new_tokens=11), controls=[UndoRun(often)])
+    assert any(row.rewinds for row in more)
+    sampled = sum(len(row.token_ids) for row in [*rows, *more])
+    assert sampled == engine.client.spending.usage.completion_tokens
 
 
 def test_what_a_server_cannot_do_is_refused(engine):

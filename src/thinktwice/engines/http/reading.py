@@ -7,7 +7,6 @@ from typing import Any
 from thinktwice.engines.http.endpoint import Kind, Reply, ToolCall, Usage
 from thinktwice.engines.http.retry import Refusal
 
-
 BROKEN_OFF = frozenset({"abort", "error", "insufficient_system_resource"})
 """What servers (vLLM, DeepSeek) say of a reply that is only a part."""
 
