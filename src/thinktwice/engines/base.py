@@ -1,9 +1,13 @@
 """What an engine is: token ids in, token ids out."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from thinktwice.types import Completion, Control, RowView, Sampling
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LogitsRule = Callable[[Sequence[RowView], "object"], "object"]
 """`(rows, logits_BV) -> logits_BV`: changes next-token scores (torch float tensor) knowing only the visible ids."""
@@ -38,4 +42,17 @@ class ProbingEngine(Engine, Protocol):
 
     def token_margins(self, sequences: Sequence[Sequence[int]], token_id: int) -> list[list[float]]:
         """Return, after each token of each sequence, the logit of `token_id` less the largest other logit."""
+        ...
+
+
+@runtime_checkable
+class ReadingEngine(Protocol):
+    """An engine that shows what its model makes of a text: local ones."""
+
+    def token_states(self, sequences: Sequence[Sequence[int]]) -> "list[NDArray[np.float32]]":
+        """Return, for each sequence of T ids, the last layer's states (T, H)."""
+        ...
+
+    def fingerprint(self, token_ids: Sequence[int]) -> str:
+        """Return one line that is the same for models with the same states."""
         ...

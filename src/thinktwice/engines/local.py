@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from thinktwice.decode.cache import check_editable, vocabulary_size
+from thinktwice.decode.cache import check_editable, context_length, vocabulary_size
 from thinktwice.decode.loop import Decoder, Event, decode, eos_ids_of
 from thinktwice.decode.rows import LogitsRule
 from thinktwice.decode.stops import to_text_of
-from thinktwice.errors import ConfigError, ModelError
+from thinktwice.engines.fingerprint import fingerprint
+from thinktwice.errors import ConfigError, DataError, ModelError
 from thinktwice.nano import BUNDLED, resolve
 from thinktwice.types import Completion, Control, Sampling
 
@@ -212,22 +215,49 @@ class LocalEngine:
         return self._after_each(sequences, margin)
 
     @torch.inference_mode()
+    def token_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """Return, for each sequence of T ids, the last layer's states (T, H), after the final norm, in float32.
+
+        Raises:
+            DataError: a sequence is longer than the model reads; nothing is cut.
+        """
+        limit = self.max_length or context_length(self.model) or 2**31
+        longest = max(map(len, sequences), default=0)
+        if longest > limit:
+            raise DataError(f"a text has {longest} tokens and the model reads {limit}; leave out longer ones.")
+        width = self.model.config.get_text_config().hidden_size
+        found: list[NDArray[np.float32]] = [np.zeros((0, width), np.float32) for _ in sequences]
+        for members, ids_BT in self._padded(sequences):
+            states_BTH = self.model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state.float().cpu()
+            for index, states_TH in zip(members, states_BTH, strict=True):
+                found[index] = states_TH[: len(sequences[index])].numpy()
+        return found
+
+    def fingerprint(self, token_ids: Sequence[int]) -> str:
+        """Return what `token_states` depends on, as one line: see `engines.fingerprint`."""
+        return fingerprint(self.model, token_ids)
+
+    @torch.inference_mode()
     def _after_each(self, sequences: Sequence[Sequence[int]], measure: Callable[[Tensor], Tensor]) -> list[list[float]]:
         """Read sequences as they are, many at a time, and measure the logits after each of their tokens."""
         found: list[list[float]] = [[] for _ in sequences]
-        order = [index for index in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])) if sequences[index]]
-        for start in range(0, len(order), self.batch_size):
-            members = order[start : start + self.batch_size]
-            longest = len(sequences[members[0]])
-            # Padding stands on the right, where causal attention cannot see it from the text.
-            rows = [[*sequences[index], *[0] * (longest - len(sequences[index]))] for index in members]
-            ids_BT = torch.tensor(rows, device=self.model.device)
+        for members, ids_BT in self._padded(sequences):
             logits_BTV = self.model(input_ids=ids_BT, use_cache=False).logits.float()
             if self.suppress:
                 logits_BTV[..., list(self.suppress)] = float("-inf")
             for index, values in zip(members, measure(logits_BTV).tolist(), strict=True):
                 found[index] = values[: len(sequences[index])]
         return found
+
+    def _padded(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield batches of the sequences that are not empty, the longest first: their indices, their ids (B, T)."""
+        order = [index for index in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])) if sequences[index]]
+        for start in range(0, len(order), self.batch_size):
+            members = order[start : start + self.batch_size]
+            longest = len(sequences[members[0]])
+            # Padding stands on the right, where causal attention cannot see it from the text.
+            rows = [[*sequences[index], *[0] * (longest - len(sequences[index]))] for index in members]
+            yield members, torch.tensor(rows, device=self.model.device)
 
 
 def _base_of(adapter: Path) -> str:
