@@ -112,6 +112,7 @@ def test_a_second_thought_goes_back_to_the_least_likely_token() -> None:
     assert trace.reply == "#### 7"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_notebook_runs_and_ends_with_a_plot(tmp_path: Path) -> None:
     # In a process of its own: the kernel's client opens sockets that the interpreter may close with warnings.
