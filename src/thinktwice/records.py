@@ -94,6 +94,18 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A table that a method makes of its own answers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """As they are shown."""
+    note: str = ""
+    """What the numbers are, in a sentence or two."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """The numbers of a finished run: `summary.json`."""
 
@@ -110,3 +122,5 @@ class Summary:
     """Seconds a stage, over every attempt."""
     memory: dict[str, Memory] = field(default_factory=dict)
     """The most memory a stage held, over every attempt; a stage that was not measured is not there."""
+    findings: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
+    """By arm, what its method found in its answers."""

@@ -65,6 +65,9 @@ class Evaluation:
     """Test problems a level."""
     dev_problems: int = 200
     """Dev problems a level."""
+    num_test: int = 0
+    """Dev problems answered inside the training loop, every `train.eval_every` steps and at its end, drawn without
+    replacement; 0: none. Lands in `trainer_state.json` as `eval_acc`."""
     levels: tuple[int, ...] = (0,)
     """Difficulty levels that are scored; 0 where the dataset has none."""
     in_distribution: int | None = None
@@ -76,6 +79,7 @@ class Evaluation:
         """Refuse an evaluation that measures nothing."""
         _require(self.problems > 0, f"problems must be positive, got {self.problems}")
         _require(self.dev_problems >= 0, f"dev_problems must be 0 or more, got {self.dev_problems}")
+        _require(self.num_test >= 0, f"num_test must be 0 or more, got {self.num_test}")
         _require(bool(self.levels), "levels must name at least one level")
         _require(len(set(self.levels)) == len(self.levels), f"levels names a level twice: {list(self.levels)}")
         if self.in_distribution is not None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from thinktwice.config import parse
 from thinktwice.engines.base import Engine, ProbingEngine
 from thinktwice.errors import ConfigError, nearest
-from thinktwice.records import Retraction
+from thinktwice.records import Finding, Retraction, TraceRecord
 from thinktwice.render import Render
 from thinktwice.types import ControlToken, Example, Problem, Sampling, Task, Trace
 
@@ -47,6 +48,38 @@ class Calibrated(Protocol):
         self, problems: Sequence[Problem], engine: ProbingEngine, render: Render, sampling: Sampling, task: Task
     ) -> tuple["Method", dict[str, Any]]:
         """Return the method with its choice made, and a record of what was tried."""
+        ...
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A method that must learn something from the training problems before it can collect."""
+
+    def prepare(
+        self, problems: Sequence[Problem], engine: Engine | None, render: Render, task: Task, seed: int, directory: Path
+    ) -> "Method":
+        """Fit it, save it in `directory`, and return the method that uses it."""
+        ...
+
+
+@runtime_checkable
+class Silenced(Protocol):
+    """A method that can be kept from drawing other arms' control tokens, which stand in the base they share."""
+
+    @property
+    def silenced(self) -> tuple[str, ...]:
+        """Tokens that may not be drawn."""
+        ...
+
+
+@runtime_checkable
+class Observed(Protocol):
+    """A method with more to say about its answers than right and wrong."""
+
+    def findings(
+        self, problems: Sequence[Problem], records: Sequence[TraceRecord], render: Render, task: Task, weights: Path
+    ) -> tuple[Finding, ...]:
+        """Return tables made of one arm's answers (all levels) and of the weights it answered with."""
         ...
 
 

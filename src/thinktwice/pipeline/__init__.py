@@ -7,6 +7,7 @@ sealed stage, and inside training and solving from the last checkpoint and the l
 import json
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,8 +17,9 @@ from typing import Any, cast
 from thinktwice.answer import base_directory, load_engine
 from thinktwice.config import Recipe, merge, parse, to_dict
 from thinktwice.errors import ConfigError, DataError
-from thinktwice.methods import Calibrated, Method, build_method
+from thinktwice.methods import Calibrated, Fitted, Method, Silenced, build_method
 from thinktwice.methods.baseline import Baseline
+from thinktwice.pipeline.generations import write_generations
 from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
 from thinktwice.records import TraceRecord
 from thinktwice.render import Render
@@ -63,7 +65,9 @@ def run_recipe(
             bench.solve(run, name)
         bench.tell(run, Progress("summary", 0.0))
         render = bench.render(run.root / "stages" / "base")
-        results = Results(run, recipe, bench.task, bench.methods, bench.problems, render)
+        results = Results(
+            run, recipe, bench.task, bench.methods, bench.problems, render, lambda name: bench.weights(run, name)
+        )
         run.write_summary(to_dict(results.summarise()))
     return root
 
@@ -95,9 +99,11 @@ class Bench:
             spec = recipe.method_of(name)
             self.methods[name] = build_method(spec.name, spec.options)
         for name, method in self.methods.items():
-            if isinstance(method, Baseline):  # a plain arm stands on a base that has the other arms' tokens
-                silenced = dict.fromkeys((*method.silenced, *(token.token for token in self.control_tokens)))
-                self.methods[name] = replace(method, silenced=tuple(silenced))
+            if isinstance(method, Silenced):  # an arm stands on a base that has the other arms' tokens
+                own = {token.token for token in method.control_tokens}
+                others = [token.token for token in self.control_tokens if token.token not in own]
+                silenced = tuple(dict.fromkeys((*method.silenced, *others)))
+                self.methods[name] = replace(cast(Any, method), silenced=silenced)
         self.task: Task = load_task(recipe.task.name, **recipe.task.options)
         check_disjoint(self.task)
         self._loaded: tuple[Path, Any, Render] | None = None
@@ -169,6 +175,8 @@ class Bench:
         self.tell(run, Progress(f"collect-{name}", 0.0))
         engine, render = self.engine(run.root / "stages" / "base")
         train = list(self.task.splits["train"])
+        if isinstance(method, Fitted):
+            method = method.prepare(train, engine, render, self.task, self.recipe.seed, stage.path / "fitted")
         traces = method.collect(train, engine, render, self.task, self.recipe.seed)
         if not traces:
             raise DataError(
@@ -193,11 +201,33 @@ class Bench:
             self.tell(run, Progress(f"train-{name}", share, note, step.tokens_per_second, step.eta_s))
 
         work = stage.scratch / "fit"
-        model = fit(examples, base.resolve(), work, self.settings, progress=report)
+        evaluate = self._examiner(method, render, stage) if self.recipe.evaluation.num_test else None
+        model = fit(examples, base.resolve(), work, self.settings, progress=report, evaluate=evaluate)
         model.rename(stage.path / "model")
         for path in work.iterdir():
             if path.is_file():
                 path.rename(stage.path / path.name)
+
+    def _examiner(self, method: Method, render: Render, stage: Stage) -> Callable[[Any], float]:
+        """Return what answers dev problems inside the training loop: always the same ones, drawn once each."""
+        levels = self.recipe.evaluation.levels
+        dev = [p for p in self.task.splits["dev"] if 0 in levels or p.level in levels]
+        chosen = random.Random(self.recipe.evaluation.seed).sample(dev, min(self.recipe.evaluation.num_test, len(dev)))
+        if not chosen:
+            raise DataError(f"{self.task.name} has no dev problems for evaluation.num_test. Set it to 0.")
+        write_json(stage.path / "num_test.json", [p.id for p in chosen])
+
+        def accuracy(model: Any) -> float:
+            from thinktwice.engines.local import LocalEngine
+            from thinktwice.train.objective import unwrap
+
+            engine: Any = LocalEngine(
+                unwrap(model), cast(Any, render.tokenizer), batch_size=self.recipe.decode.batch_size
+            )
+            traces = method.solve(chosen, engine, render, self.sampling)
+            return sum(self.judge(p, t).value for p, t in zip(chosen, traces, strict=True)) / len(chosen)
+
+        return accuracy
 
     def calibrated(self, run: Run, name: str) -> Method:
         """Return an arm's method with the choices that dev makes."""
@@ -242,6 +272,11 @@ class Bench:
                 rate = sum(t.sampled_tokens for t in traces) / max(1e-9, time.monotonic() - started)
                 self._tell_solved(run, name, done, len(total), rate)
             write_json(stage.path / "method.json", to_dict(method))
+            replies = {key: parse(TraceRecord, row, name).trace.reply for key, row in rows.done.items()}
+            write_generations(
+                stage.path / "generations.txt",
+                [(p.prompt, replies[key_of(level, p)], p.solution or p.answer) for level, p in total],
+            )
 
         run.stage(f"solve-{name}", work, inputs=inputs, after=[source], traces=[name])
 

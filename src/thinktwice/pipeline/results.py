@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from thinktwice.config import Recipe, parse
 from thinktwice.errors import RunError
-from thinktwice.methods import Method, Retracting
-from thinktwice.records import Cell, Comparison, Retraction, Summary, Threshold, ThresholdPoint, TraceRecord
+from thinktwice.methods import Method, Observed, Retracting
+from thinktwice.records import Cell, Comparison, Finding, Retraction, Summary, Threshold, ThresholdPoint, TraceRecord
 from thinktwice.render import Render
 from thinktwice.run import Run, read_json
 from thinktwice.scoring import stats
@@ -25,6 +26,8 @@ class Results:
     problems: Callable[[str, int], list[Problem]]
     """The problems of a split and a level that the recipe scores."""
     render: Render
+    weights: Callable[[str], Path]
+    """The model that an arm answered with."""
 
     def summarise(self) -> Summary:
         """Read every trace back and count."""
@@ -47,6 +50,7 @@ class Results:
             failures={"quarantined lines": self.task.quarantined, **failures(records)},
             seconds=self.run.seconds(),
             memory=self.run.memory(),
+            findings=self._findings(records),
         )
 
     def _records(self, name: str) -> list[TraceRecord]:
@@ -82,6 +86,14 @@ class Results:
                 judged = method.retractions(self.problems("test", level), traces, self.render, self.task)
                 found.setdefault(name, {})[level] = judged
         return found
+
+    def _findings(self, records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, tuple[Finding, ...]]:
+        problems = [p for level in self.recipe.evaluation.levels for p in self.problems("test", level)]
+        observed = {name: m for name, m in self.methods.items() if isinstance(m, Observed)}
+        return {
+            name: method.findings(problems, records[name], self.render, self.task, self.weights(name))
+            for name, method in observed.items()
+        }
 
     def _threshold(self) -> Threshold | None:
         head = self.recipe.headline

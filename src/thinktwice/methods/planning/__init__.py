@@ -14,6 +14,7 @@ from typing import Any
 
 from thinktwice.decode.plan import Blocks, Choose, Delete, Exchange, Grammar
 from thinktwice.decode.rows import LogitsRule
+from thinktwice.decode.undo import NoUndo
 from thinktwice.engines.base import Engine
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods.planning.tokens import Inventory, Line, Placement
@@ -59,6 +60,8 @@ class Planning:
     """Intervention: wherever the model would begin one of the two, it begins the other."""
     delete: str | None = None
     """Intervention: steps of this type are taken back when they end, and cannot begin again there."""
+    silenced: tuple[str, ...] = ()
+    """Control tokens that the weights have (from another arm) and that may not be drawn."""
     artefact: str | None = None
     """Directory of a fitted typer; where it is None one is fitted on the training problems."""
 
@@ -166,6 +169,7 @@ class Planning:
         blocks = self.blocks(render)
         first = blocks.prefix if self.constrained else ()  # follows by necessity, so it is read with the prompt
         controls, rules = self.policy(blocks)
+        rules = (*rules, *(NoUndo(render.control_id(token)) for token in self.silenced))
         done = engine.generate(
             [(*render.prompt(p), *first) for p in problems],
             sampling,
