@@ -3,8 +3,7 @@
 A line of its own in a page becomes what it names, so that no key, option or default is typed by hand:
 
     <!-- fields: module:Class [prefix] -->      the fields of a dataclass, with types, defaults and meanings
-    <!-- options: name -->                      the options of a task
-    <!-- names: module:TABLE -->                a registry (TASKS, METHODS) with the first line of each entry
+    <!-- registry: module:TABLE -->             a registry (TASKS, METHODS): each entry with its options
     <!-- commands -->                           every command with its usage and options
     <!-- notebook: path -->                     an executed notebook
     <!-- pages: folder -->                      the pages of a folder, as a list
@@ -39,7 +38,7 @@ TONES = (
     ("undo", "color: #800000; text-decoration-color: #800000"),
 )
 """How Rich writes the styles of `thinktwice.show` as HTML."""
-DIRECTIVE = re.compile(r"^<!-- (fields|options|names|commands|notebook|pages|modules)(?:: (.+?))? -->$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^<!-- (fields|registry|commands|notebook|pages|modules)(?:: (.+?))? -->$", re.MULTILINE)
 
 
 def on_config(config: Any) -> Any:
@@ -110,34 +109,40 @@ def fields(name: str, prefix: str = "") -> str:
     return table(("key", "type", "default", "meaning"), rows)
 
 
-def options(name: str) -> str:
-    """Return a table of a task's options, from its signature and the Args section of its docstring."""
-    from thinktwice.tasks import TASKS
+def registry(name: str) -> str:
+    """Return each entry of a registry: its names, what it is, its options. Names of one function stand together."""
+    module_name, _, attribute = name.partition(":")
+    entries: dict[Any, list[tuple[str, str]]] = {}
+    for key, home in getattr(import_module(module_name), attribute).items():
+        inner, _, member = home.partition(":")
+        found = getattr(import_module(inner), member)
+        entries.setdefault(getattr(found, "func", found), []).append((key, home))  # partial(...): what it calls
+    parts = []
+    for called, names in entries.items():
+        first, home = names[0]
+        lines = (inspect.getdoc(called) or "").splitlines()
+        parts.append(f"### {', '.join(f'`{key}`' for key, _ in names)} {{ #{first} }}")
+        parts.append(lines[0] if lines else "")
+        parts.append(fields(home) if dataclasses.is_dataclass(called) else options(home))
+    return "\n\n".join(parts)
 
-    module_name, _, attribute = TASKS[name].partition(":")
+
+def options(home: str) -> str:
+    """Return a table of a function's options, from its signature and the Args section of its docstring."""
+    module_name, _, attribute = home.partition(":")
     loader = getattr(import_module(module_name), attribute)
-    called = getattr(loader, "func", loader)  # partial(...) is described by what it calls
+    called = getattr(loader, "func", loader)
     docstring = source(f"{called.__module__}.{called.__name__}").docstring
     sections = docstring.parse("google") if docstring else []
     described = {a.name: a.description for s in sections if s.kind.value == "parameters" for a in s.value}
     rows = []
     for parameter in inspect.signature(loader).parameters.values():
+        if parameter.name not in described:
+            raise KeyError(f"{home}: the option {parameter.name!r} has no line under Args in the docstring")
         default = "**required**" if parameter.default is parameter.empty else value_of(parameter.default)
         kind = inspect.formatannotation(parameter.annotation)
         rows.append((f"`{parameter.name}`", code(kind), default, cell(described[parameter.name])))
     return table(("option", "type", "default", "meaning"), rows)
-
-
-def names(name: str) -> str:
-    """Return a registry as a table: name, and the first line of what it names."""
-    module_name, _, attribute = name.partition(":")
-    rows = []
-    for key, home in getattr(import_module(module_name), attribute).items():
-        inner, _, member = home.partition(":")
-        found = getattr(import_module(inner), member)
-        lines = (inspect.getdoc(getattr(found, "func", found)) or "").splitlines()
-        rows.append((f"`{key}`", cell(lines[0] if lines else "")))
-    return table(("name", "what it is"), rows)
 
 
 def commands() -> str:
@@ -234,8 +239,8 @@ def default_of(field: "dataclasses.Field[Any]") -> str:
 
 def value_of(value: Any) -> str:
     """Return a value as it would be written in YAML, as code; one with parts of its own is not spelled out."""
-    if isinstance(value, str) and value:
-        return code(value)
+    if isinstance(value, str | Path) and str(value):
+        return code(str(value))
     text = json.dumps(to_dict(value), ensure_ascii=False)
     nested = dataclasses.is_dataclass(value) or "{" in text.strip("{}") or len(text) > 80
     return "its own defaults" if nested else code(text)
@@ -259,8 +264,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 WRITERS: dict[str, Callable[..., str]] = {
     "fields": fields,
-    "options": options,
-    "names": names,
+    "registry": registry,
     "commands": commands,
     "notebook": notebook,
     "pages": pages,

@@ -86,8 +86,16 @@ def test_a_reference_table_says_what_the_code_says() -> None:
     hooks = load("hooks")
     recipe = hooks.fields("thinktwice.config.recipe:Decode", "decode.")
     assert "| `decode.max_new_tokens` | `int` | `256` | Budget of sampled tokens a problem" in recipe
-    assert "| `seed` | `int` | `0` | other seeds, other problems. |" in hooks.options("arith")
+    tasks = hooks.registry("thinktwice.tasks:TASKS")
+    assert "| `seed` | `int` | `0` | other seeds, other problems. |" in tasks
+    assert "### `svamp`, `addsub`, " in tasks  # one function, one table
+    assert "| `mask_errors` | `bool` | `true` | Whether the mistakes" in hooks.fields(
+        "thinktwice.methods.backtrack:Backtrack"
+    )
+    with pytest.raises(KeyError, match="'problem' has no line under Args"):
+        hooks.options("thinktwice.tasks.gsm8k:score")
     commands = hooks.commands()
+    assert "| `--runs` | `runs` |" in commands
     assert "| `--retracted` |  | Only traces in which something was taken back. |" in commands
     for name in load("checks").known():
         assert f"## `thinktwice {name}`" in commands
