@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import look, make, serve, watch, work
+from thinktwice.cli import label, look, make, serve, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -23,6 +23,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (look.report, "thinktwice report runs/backtrack runs/slower --open"),
     (serve.ui, "thinktwice ui --open"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
+    (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),
     (make.pretrain, "thinktwice pretrain --out models/nano seed=1"),
     (look.tasks, "thinktwice tasks"),
     (look.methods, "thinktwice methods"),
