@@ -38,8 +38,6 @@ class SecondThought:
     sure: float = 0.7
     """Replies whose least likely token is at least this likely stand as they are."""
 
-    control_tokens = ()  # nothing is added to the model
-
     def solve(self, problems: Sequence[Problem], engine: Engine, render: Render, sampling: Sampling) -> list[Trace]:
         """Return one trace for each problem, in order."""
         prompts = [render.prompt(p) for p in problems]

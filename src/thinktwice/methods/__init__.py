@@ -1,5 +1,6 @@
 """The methods, by name. A method is a value: a frozen dataclass whose fields are its configuration."""
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -119,10 +120,11 @@ def build_method(name: str, options: dict[str, Any]) -> Method:
 def _from_file(path: str, attribute: str) -> Any:
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location("thinktwice_user_method", path)
+    spec = spec_from_file_location(f"thinktwice_method_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"method.name: cannot load {path!r}. Write `file.py:Class`.")
     module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # a dataclass looks its own module up, where annotations are strings
     try:
         spec.loader.exec_module(module)
     except FileNotFoundError as error:

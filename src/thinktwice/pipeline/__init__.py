@@ -100,7 +100,7 @@ class Bench:
             self.methods[name] = build_method(spec.name, spec.options)
         for name, method in self.methods.items():
             if isinstance(method, Silenced):  # an arm stands on a base that has the other arms' tokens
-                own = {token.token for token in method.control_tokens}
+                own = {token.token for token in _tokens_of(method)}
                 others = [token.token for token in self.control_tokens if token.token not in own]
                 silenced = tuple(dict.fromkeys((*method.silenced, *others)))
                 self.methods[name] = replace(cast(Any, method), silenced=silenced)
@@ -141,7 +141,7 @@ class Bench:
     @property
     def control_tokens(self) -> tuple[ControlToken, ...]:
         """Every token any arm adds: all arms start from one base."""
-        return tuple(dict.fromkeys(token for method in self.methods.values() for token in method.control_tokens))
+        return tuple(dict.fromkeys(token for method in self.methods.values() for token in _tokens_of(method)))
 
     # -- stages --------------------------------------------------------------------------------------------------------
 
@@ -347,6 +347,11 @@ class Bench:
         from thinktwice.train.vocab import load_tokenizer
 
         return Render(cast(Any, load_tokenizer(model)), self.recipe.model.template)
+
+
+def _tokens_of(method: Method) -> tuple[ControlToken, ...]:
+    """Return the tokens a method adds; an idea about decoding alone has no such property."""
+    return getattr(method, "control_tokens", ())
 
 
 def device_memory() -> int | None:
