@@ -1,6 +1,7 @@
 import io
 import re
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -131,3 +132,30 @@ def test_ctrl_c_ends_the_watching_and_says_that_the_run_goes_on(
     assert code == 0
     assert errors == f"tiny goes on; thinktwice watch {root} looks again\n"
     assert "running" in screen.getvalue()
+
+
+def test_the_page_of_a_run_that_finishes_while_it_is_watched_is_waited_for(
+    call: Call, tmp_path: Path, screen: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, naps = tmp_path / "tiny", iter(range(100))
+    run = Run.open(root, to_dict(RECIPE))
+    run.begin(["base", "train-control", "summary"])
+
+    sleep = time.sleep
+
+    def nap(seconds: float) -> None:
+        if seconds < 0.5:  # somebody else's
+            return sleep(seconds)
+        nth = next(naps)
+        if nth == 1:
+            run.close()
+            finish(root)
+        if nth == 4:
+            (root / "report.html").write_text("")
+        return None
+
+    with monkeypatch.context() as patch:
+        patch.setattr("time.sleep", nap)
+        code, out, _ = call("watch", str(root))
+    assert code == 0
+    assert out.endswith(f"report: {root}/report.html\n")

@@ -10,6 +10,9 @@ from thinktwice.cli.work import Runs
 if TYPE_CHECKING:
     from thinktwice.status import Status
 
+PATIENCE = 10
+"""Half seconds for which the page of a run that has just finished is waited for."""
+
 
 def watch(
     run: Annotated[
@@ -43,6 +46,7 @@ def watch(
         console.print(view(status, console.width))
         _go_on(status)
         return
+    watched = status.state == "running"
     try:
         with live_view(console, watcher.read):
             while status.state == "running":
@@ -57,6 +61,10 @@ def watch(
     console.print()
     outcome(root)
     page = root / "report.html"
+    for _ in range(PATIENCE if watched else 0):
+        if page.exists():
+            break
+        time.sleep(0.5)
     typer.echo(f"report: {page}" if page.exists() else f"report: thinktwice report {root}")
 
 
@@ -76,5 +84,8 @@ def newest(runs: Path) -> Path:
 
     found = list_runs(runs)
     if not found:
-        raise RunError(f"there is no run under {runs}/ to watch; name its directory, or where the runs are with --runs")
+        raise RunError(
+            f"there is no run under {runs}/ to watch; name its directory, or where the runs are with --runs. "
+            "One that was just started shows after a few seconds"
+        )
     return Path(found[0].root)
