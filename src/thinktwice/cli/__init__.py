@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    goes_on = sys.argv[1:2] in (["run"], ["train"], ["pretrain"])
+    goes_on = sys.argv[1:2] in (["run"], ["train"], ["label"], ["pretrain"])
     _exit(130, "thinktwice: interrupted" + ("; the same command goes on where it stopped" if goes_on else ""))
 
 

@@ -94,7 +94,7 @@ def _authors(
     """Return planner, knowledge model and second labeller; servers are hung up on when `until` closes."""
     from thinktwice.config import to_dict
     from thinktwice.engines.http import Client, Endpoint
-    from thinktwice.methods.planning.agent import Author, RuleWriter, directory
+    from thinktwice.methods.planning.agent import Author, LabelWriter, RuleWriter, directory
     from thinktwice.methods.planning.agent.rules import VERSION
 
     cache = directory(out) / "replies.sqlite"
@@ -114,8 +114,10 @@ def _authors(
         assert job.planner is not None  # Job sees to it that one of the three is set
         planner = server(job.planner)
     knowledge = planner if job.knowledge is None or job.knowledge == job.planner else server(job.knowledge)
-    second = rules if job.second_rules else None if job.second is None else server(job.second)
-    return planner, knowledge, second
+    if job.second is None or isinstance(job.second, Endpoint):
+        return planner, knowledge, None if job.second is None else server(job.second)
+    labels = Author(LabelWriter(problems), "the dataset's labels")
+    return planner, knowledge, rules if job.second == "rules" else labels
 
 
 def _local(model: str, job: "Job") -> "Author":

@@ -375,6 +375,12 @@ def test_a_second_labeller_sees_no_labels_and_its_agreement_is_stored(label, out
     assert (saved["agreement"]["kappa"], saved["second"], saved["unlabelled"]) == (0.5, "S", 0)
 
 
+def test_a_second_labeller_is_asked_about_kept_steps_only(label):
+    second = Told(otherwise='{"labels": ["rag", "reason"]}')
+    found, *_ = label(Told("x", plan()), problems=PROBLEMS[:2], second=Author(second, "S"), attempts=1)
+    assert (found.kept, found.unlabelled, len(second.requests)) == (1, 0, 1)
+
+
 def test_a_second_labeller_who_gives_nothing_usable_is_counted(label):
     found, rows, *_ = label(second=Author(Told(otherwise="no"), "S"), attempts=2)
     assert (found.agreement, found.unlabelled, found.kept) == (None, 1, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from thinktwice.methods.planning.agent import Agent, Author, Labelling, RuleWriter, agreement, label_lines
+from thinktwice.methods.planning.agent import Agent, Author, Labelling, LabelWriter, RuleWriter, agreement, label_lines
 from thinktwice.tasks import load_task
 from thinktwice.types import Problem
 
@@ -41,11 +41,11 @@ def wiki():
 @pytest.mark.parametrize("order", ["interleaved", "memory_first"])
 def test_the_offline_run_keeps_every_line_of_the_solutions(tmp_path, wiki, order):
     problems = wiki.splits["train"]
-    rules = Author(RuleWriter(problems, order), "rules")
-    found = Agent(rules, rules, wiki.score, Labelling(order=order, answer="hidden"), rules).label(
+    rules, true = Author(RuleWriter(problems, order), "rules"), Author(LabelWriter(problems), "labels")
+    found = Agent(rules, rules, wiki.score, Labelling(order=order, answer="hidden"), true).label(
         problems, tmp_path / "steps.json"
     )
-    assert (found.kept, found.unused, found.agreement.accuracy) == (60, {}, 1.0)
+    assert (found.kept, found.unused, found.agreement.kappa) == (60, {}, 1.0)
     for row, problem in zip(json.loads((tmp_path / "steps.json").read_text()), problems, strict=True):
         lines = problem.solution.splitlines()[:-1]
         tags = ["[rag]: " if label == "memory" else "[reason]: " for label in problem.labels]
@@ -92,3 +92,14 @@ def test_the_wiki_world_is_labelled_without_an_error(wiki):
     problems = [p for split in wiki.splits.values() for p in split]
     true = ["rag" if label == "memory" else label for p in problems for label in p.labels]
     assert agreement(true, label_lines([x for p in problems for x in p.solution.splitlines()[:-1]])).kappa == 1.0
+
+
+def test_the_datasets_labels_follow_their_lines_and_not_their_places(tmp_path):
+    lines = "Since it is small, it fits.\nA flea is 2 mm long.\nSo does a flea.\nThe answer is: True"
+    one = Problem("p", "Does it fit?", "True", lines, labels=("memory", "memory", "reason"))
+    problems = [one, Problem("q", "And this?", "True", lines)]
+    rules, labels = Author(RuleWriter(problems, "memory_first"), "rules"), Author(LabelWriter(problems), "labels")
+    found = Agent(rules, rules, load_task("wiki", train=1, per_level=1).score, Labelling(order="memory_first"), labels)
+    counted = found.label(problems, tmp_path / "steps.json")
+    assert counted.agreement.confusion == {"rag": {"rag": 1, "reason": 0}, "reason": {"rag": 1, "reason": 1}}
+    assert counted.unlabelled == 1  # the second has no labels of its own

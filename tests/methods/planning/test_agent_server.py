@@ -56,6 +56,8 @@ class Teacher(ThreadingHTTPServer):
         if self.hanging.is_set():
             self.released.wait(60)
             return 503, ""
+        if "steps" in data:
+            return 200, json.dumps({"labels": ["rag", "reason"]})
         if chance % 5 == 0:
             return 200, ["", "Sorry, I cannot.", '{"steps": [{"requirement": "rag"', "[1, 2]"][chance // 5 % 4]
         if "queries" in data:
@@ -187,6 +189,19 @@ def test_the_file_holds_whole_steps_and_the_counts_add_up(teacher, words, call, 
     assert KEY not in out + err
 
 
+def test_each_role_has_its_server_and_they_share_one_cache(teacher, words, call, tmp_path):
+    place = f"http://127.0.0.1:{teacher.server_port}/v1"
+    roles = [f"{role}.{key}" for role in ("knowledge", "second") for key in (f"model={role}", f"base_url={place}")]
+    assert call(words("a.json", "--limit", "4", *roles))[0] == 0
+    asked = {(body["model"], *data_of(body["messages"][0]["content"])) for body in map(json.loads, teacher.answered)}
+    assert asked == {("teacher", "question"), ("knowledge", "queries"), ("second", "question", "steps")}
+    provenance = json.loads((tmp_path / "a.json").read_text())[0]["provenance"]
+    assert (provenance["planner"], provenance["knowledge"]) == ("teacher", "knowledge")
+    before = teacher.answered.total()
+    assert call(words("a.json", "--limit", "4", *roles))[0] == 0
+    assert teacher.answered.total() == before
+
+
 def test_memory_first_and_shown_are_other_requests(teacher, words, call, tmp_path):
     assert (
         call([*words("a.json", "--limit", "4", "--order", "memory_first"), "--answer", "shown", "--samples", "1"])[0]
@@ -204,6 +219,8 @@ def test_memory_first_and_shown_are_other_requests(teacher, words, call, tmp_pat
         (["--split", "trian"], 2, "Did you mean 'train'?"),
         (["planner.modle=x"], 2, "Did you mean 'model'?"),
         (["--offline"], 2, "planner and offline would both plan"),
+        (["planner=null", "--offline", "second=rules"], 2, "compare the offline rules with themselves"),
+        (["second=labls"], 2, "second"),
         (["--samples", "0"], 2, "samples must be 1 or more"),
         (["--order", "memory"], 2, "memory_first"),
         (["--limit", "0"], 1, "no train problems"),
@@ -218,7 +235,7 @@ def test_offline_needs_solutions_and_nothing_else(words, call, tmp_path, monkeyp
     monkeypatch.delenv("OPENAI_API_KEY")
     code, _, err = call(["label", f"{tmp_path / 'toy.py'}:toy", "--offline", "--out", str(tmp_path / "x.json")])
     assert (code, "none of these problems has a worked solution" in err) == (1, True)
-    wiki = ["label", "wiki", "task.train=20", "task.per_level=1", "--offline", "second_rules=true"]
+    wiki = ["label", "wiki", "task.train=20", "task.per_level=1", "--offline", "second=labels"]
     code, out, _ = call([*wiki, "--out", str(tmp_path / "wiki.json"), "--limit", "10"])
     assert (code, "10 problems = 10 kept + 0 dropped" in out, "kappa 1.000" in out) == (0, True, True)
     made = os.listdir(directory(tmp_path / "wiki.json"))

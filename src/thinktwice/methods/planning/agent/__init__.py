@@ -13,7 +13,7 @@ from thinktwice.methods.planning.agent.agreement import Agreement, agreement
 from thinktwice.methods.planning.agent.job import Job
 from thinktwice.methods.planning.agent.labelling import Agent, Labelling, directory
 from thinktwice.methods.planning.agent.ledger import Attempt, Entry, Summary
-from thinktwice.methods.planning.agent.rules import RuleWriter, label_lines
+from thinktwice.methods.planning.agent.rules import LabelWriter, RuleWriter, label_lines
 from thinktwice.methods.planning.agent.writers import Author, LocalWriter, Writer
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Author",
     "Entry",
     "Job",
+    "LabelWriter",
     "Labelling",
     "LocalWriter",
     "RuleWriter",

@@ -1,7 +1,7 @@
 """The settings of a labelling as a file or a command line gives them."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from thinktwice.engines.http import Endpoint
 from thinktwice.errors import ConfigError
@@ -26,10 +26,9 @@ class Job:
     """The server that plans."""
     knowledge: Endpoint | None = None
     """The server that states facts; null: whoever plans."""
-    second: Endpoint | None = None
-    """A server that labels the kept steps once more; how far it agrees is stored with the data."""
-    second_rules: bool = False
-    """The offline rules do that instead."""
+    second: Endpoint | Literal["rules", "labels"] | None = None
+    """Who labels the kept steps once more; how far the two agree is stored with the data. A server, the offline rules,
+    or the labels that the dataset itself gives its steps (with offline: a measure of the rules)."""
     local: str | None = None
     """A model on this machine that plans (and states facts): a directory, a bundled name or a hub id."""
     offline: bool = False
@@ -49,5 +48,5 @@ class Job:
             raise ConfigError(f"{' and '.join(chosen)} would both plan; keep one of them.")
         if self.offline and self.knowledge:
             raise ConfigError("offline labels what the solutions say already; take knowledge out.")
-        if self.second and self.second_rules:
-            raise ConfigError("second and second_rules both are the second labeller; keep one of them.")
+        if self.offline and self.second == "rules":
+            raise ConfigError("second=rules would compare the offline rules with themselves; set second=labels.")

@@ -241,8 +241,8 @@ class Agent:
         ((reason, times),) = lost.most_common(1)
         raise EngineError(
             f"{lost.total()} of {found.problems} problems were lost, more than "
-            f"max_failures={self.labelling.max_failures:g} allows; most often ({times} times): {reason}. What was "
-            "settled is kept. Try another model or prompt, or set max_failures higher."
+            f"max_failures={self.labelling.max_failures:g} allows; most often ({times} times): "
+            f"{reason.rstrip('.')}. What was settled is kept. Try another model or prompt, or set max_failures higher."
         )
 
     def _row(self, entry: Entry, opinion: Sequence[str] | None) -> dict[str, Any]:

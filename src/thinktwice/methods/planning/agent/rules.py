@@ -97,5 +97,27 @@ class RuleWriter:
         return _reply({"steps": plan, "answer": problem.answer if problem else ""})
 
 
+class LabelWriter:
+    """Labels steps as the dataset does that they come from; elsewhere it has no answer. For comparison only."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self._labels = {problem.prompt: _labels_of(problem) for problem in problems}
+
+    def chat(self, requests: Sequence[Request]) -> list[Result]:
+        """Answer each request for labels."""
+        asked = [data_of(str(request.prompt)) for request in requests]
+        known = [self._labels.get(str(data.get("question")), {}) for data in asked]
+        return [
+            _reply({"labels": [labels[step] for step in data["steps"] if step in labels]})
+            for data, labels in zip(asked, known, strict=True)
+        ]
+
+
+def _labels_of(problem: Problem) -> dict[str, str]:
+    lines = (problem.solution or "").splitlines()[:-1]
+    pairs = zip(lines, problem.labels, strict=True) if problem.labels else ()
+    return {" ".join(line.split()): RAG if label == "memory" else label for line, label in pairs}
+
+
 def _reply(data: object) -> Reply:
     return Reply(json.dumps(data, ensure_ascii=False), "stop", model="rules")
