@@ -76,7 +76,12 @@ def accessible() -> Callable:
     return check
 
 
-def no_overflow(page) -> None:
-    """Assert that nothing makes the page wider than its window."""
-    width, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    assert width <= window, f"the page is {width} px wide in a window of {window} px"
+@pytest.fixture
+def no_overflow() -> Callable:
+    """Assert that nothing makes a page wider than its window."""
+
+    def check(page) -> None:
+        width, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert width <= window, f"the page is {width} px wide in a window of {window} px"
+
+    return check

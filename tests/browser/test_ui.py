@@ -84,11 +84,6 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         server.__exit__(None, None, None)
 
 
-def no_overflow(page) -> None:
-    width, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    assert width <= window, f"the page is {width} px wide in a window of {window} px"
-
-
 def settled(page) -> None:
     """Wait until nothing is being answered."""
     page.locator("#go", has_text="Ask").wait_for()
@@ -188,7 +183,7 @@ def test_stop_stops_the_decoding(open_page, scripted):
     page.locator(".tw-end", has_text="stopped by you").wait_for()
 
 
-def test_what_a_model_writes_is_text(open_page, scripted):
+def test_what_a_model_writes_is_text(open_page, scripted, no_overflow):
     """A dialog, a console error, an exception or a request to another host would fail this test by itself."""
     address, _ = scripted([HOSTILE, "<b>bold</b>", "x" * 5000, "\n"])
     page = open_page(f"{address}/playground?pace=0&question=%3Cscript%3Ealert(3)%3C/script%3E&model=%3Cimg%3E")
@@ -261,7 +256,7 @@ def test_accessible_in_both_themes(open_page, accessible, shared, dark):
     accessible(page)
 
 
-def test_nothing_is_wider_than_a_phone(open_page, shared):
+def test_nothing_is_wider_than_a_phone(open_page, shared, no_overflow):
     page = open_page(shared, width=380, height=800)
     no_overflow(page)
     for path in ("/run/small", "/compare?run=small&run=twin", "/run/stopped-in-the-middle-of-its-long-name"):

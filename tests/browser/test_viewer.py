@@ -170,11 +170,6 @@ def choose(page: Any, **choices: str) -> list[str]:
     return listed(page)
 
 
-def no_overflow(page: Any) -> None:
-    width, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    assert width <= window, f"the page is {width} px wide in a window of {window} px"
-
-
 # -- finding a trace ---------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +348,7 @@ def test_samples_that_were_outvoted_stand_apart(show: Callable) -> None:
     assert page.evaluate("thinktwice.viewer.detail.replay.lanes[0].tape.visible") == "#### 3"
 
 
-def test_hostile_text_is_only_text(show: Callable) -> None:
+def test_hostile_text_is_only_text(show: Callable, no_overflow: Callable) -> None:
     page = show()
     page.get_by_role("button", name="clear filters").click()
     page.locator(".tw-row", has_text="script").click()
@@ -372,7 +367,7 @@ def test_hostile_text_is_only_text(show: Callable) -> None:
     assert "\\u202eevil" in again.locator("[data-part=key]").inner_text()
 
 
-def test_very_long_text_waits_behind_a_button(show: Callable) -> None:
+def test_very_long_text_waits_behind_a_button(show: Callable, no_overflow: Callable) -> None:
     page = show("#trace=" + re.sub("[^a-z0-9]", lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), f"4/{ATTACK}"))
     assert len(tape(page)) < 7000
     page.get_by_role("button", name="show all 100,000 characters").click()
@@ -622,7 +617,9 @@ def test_the_last_event_leaves_the_reply_whatever_the_steps_say(show: Callable, 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [380, 1280])
-def test_it_is_accessible_and_fits(show: Callable, accessible: Callable, width: int, dark: bool) -> None:
+def test_it_is_accessible_and_fits(
+    show: Callable, accessible: Callable, width: int, dark: bool, no_overflow: Callable
+) -> None:
     page = show("#trace=8/gained&arms=backtrack,control&step=4", width=width, dark=dark, reduced_motion="reduce")
     no_overflow(page)
     accessible(page)
@@ -634,7 +631,7 @@ def test_it_is_accessible_and_fits(show: Callable, accessible: Callable, width: 
     assert stacked is (width == 380)
 
 
-def test_on_a_phone_a_tap_says_the_probability(show: Callable) -> None:
+def test_on_a_phone_a_tap_says_the_probability(show: Callable, no_overflow: Callable) -> None:
     page = show("#trace=8/gained", width=380, height=800, has_touch=True)
     page.locator(".tw-tape .tw-token", has_text="has").first.tap()
     assert "0.82" in page.get_by_role("tooltip").inner_text()

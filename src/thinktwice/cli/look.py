@@ -91,11 +91,12 @@ def _list(homes: dict[str, str]) -> None:
     import inspect
     from importlib import import_module
 
+    width = max(14, *(len(name) + 2 for name in homes))
     for name, home in homes.items():
         module, _, attribute = home.partition(":")
         named = getattr(import_module(module), attribute)
         lines = (inspect.getdoc(getattr(named, "func", named)) or "").splitlines()  # partial(...) shows what it calls
-        typer.echo(f"{name:<14}{lines[0] if lines else ''}")
+        typer.echo(f"{name:<{width}}{lines[0] if lines else ''}")
 
 
 def doctor() -> None:
