@@ -24,24 +24,6 @@ RECIPE = Recipe(
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in this process; return exit code, output and errors."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["thinktwice", *words])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return int(str(code or 0)), shown.out, shown.err
-
-    return run
-
-
 def record(key: str, arm: str, level: int, right: bool, retracts: bool) -> TraceRecord:
     steps = [Step("text", "Ann has 3.\n", (1,))]
     if retracts:

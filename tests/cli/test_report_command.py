@@ -1,5 +1,4 @@
 import json
-import sys
 import webbrowser
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from thinktwice import cli
 from thinktwice.config import Arm, Evaluation, Recipe, Spec, to_dict
 from thinktwice.records import TraceRecord
 from thinktwice.run import Run, Stage, write_json
@@ -22,24 +20,6 @@ RECIPE = Recipe(
 )
 WORDS = {"Ann": 0, " has": 1, " 3.\n": 2, " 9.\x1b": 3, "<undo>": 4, "?": 5}
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in this process; return exit code, output and errors."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["thinktwice", *words])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return int(str(code or 0)), shown.out, shown.err
-
-    return run
 
 
 def trace(retracts: bool, probabilities: bool = True) -> Trace:

@@ -1,6 +1,5 @@
 import io
 import re
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from thinktwice import cli
 from thinktwice.cli import progress
 from thinktwice.config import Arm, Headline, Recipe, Spec, to_dict
 from thinktwice.records import Cell, Comparison, Summary
@@ -23,23 +21,6 @@ RECIPE = Recipe(
     headline=Headline("backtrack", "control", 0),
 )
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in this process; return exit code, output and errors."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["thinktwice", *words])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        shown = capsys.readouterr()
-        return int(str(code or 0)), shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture
