@@ -14,7 +14,7 @@ from thinktwice.errors import ConfigError, DataError
 from thinktwice.tasks import check_disjoint
 from thinktwice.tasks.worlds import wiki
 from thinktwice.tasks.worlds.wiki.drawing import MOST_FACTS, draw
-from thinktwice.tasks.worlds.wiki.encyclopedia import BORN, EXPOSURES, LIFE, NEAR_LIVES, RELATIONS, SPLITS
+from thinktwice.tasks.worlds.wiki.encyclopedia import BORN, EXPOSURES, LIFE, NEAR_LIVES, RELATIONS
 from thinktwice.tasks.worlds.wiki.names import FAMILIES, NAMESAKES
 from thinktwice.tasks.worlds.wiki.oracle import ANSWER, Kind
 from thinktwice.tasks.worlds.wiki.questions import SAID, Term
@@ -26,8 +26,8 @@ levels = st.integers(1, MOST_FACTS)
 seeds = st.integers(0, 10**9)
 
 
-def one(seed: int, level: int, split: wiki.Split = "dev") -> Problem:
-    return wiki.problem(draw(random.Random(seed), WORLD, WORLD.persons(split), level), WORLD)
+def one(seed: int, level: int) -> Problem:
+    return wiki.problem(draw(random.Random(seed), WORLD, level), WORLD)
 
 
 # --- the encyclopedia
@@ -41,8 +41,8 @@ def test_the_same_seed_writes_the_same_encyclopedia_and_another_seed_another() -
 @pytest.mark.parametrize("people", [12, 240, 1008])
 def test_every_page_is_whole_and_every_statement_can_be_read_back(people: int) -> None:
     world = wiki.Encyclopedia(people=people)
-    assert len(set(world.persons())) == people
-    assert sorted(world.pages) == sorted({*world.persons(), *world.places("town"), *world.places("country")})
+    assert len(set(world.persons)) == people
+    assert sorted(world.pages) == sorted({*world.persons, *world.places["town"], *world.places["country"]})
     for subject, facts in world.pages.items():
         kinds = {RELATIONS[fact.relation].subject for fact in facts}
         assert len(kinds) == 1
@@ -55,39 +55,34 @@ def test_every_page_is_whole_and_every_statement_can_be_read_back(people: int) -
             assert not world.states(replace(fact, value="nobody"))
 
 
-def test_lives_are_possible_and_teachers_stay_within_their_split() -> None:
-    for split in SPLITS:
-        group = WORLD.persons(split)
-        for person in group:
-            born, died = (int(WORLD.facts[person, r]) for r in ("born", "died"))
-            assert BORN[0] <= born <= BORN[1]
-            assert LIFE[0] <= died - born <= LIFE[1]
-            known = [WORLD.facts[person, r] for r in ("teacher", "friend")]
-            assert person not in known
-            assert len(set(known)) == 2
-            assert set(known) <= set(group)
-            assert all(abs(int(WORLD.facts[p, "born"]) - born) <= NEAR_LIVES for p in known)
-    for country in WORLD.places("country"):
+def test_lives_are_possible() -> None:
+    for person in WORLD.persons:
+        born, died = (int(WORLD.facts[person, r]) for r in ("born", "died"))
+        assert BORN[0] <= born <= BORN[1]
+        assert LIFE[0] <= died - born <= LIFE[1]
+        known = [WORLD.facts[person, r] for r in ("teacher", "friend")]
+        assert len({person, *known}) == 3
+        assert all(abs(int(WORLD.facts[p, "born"]) - born) <= NEAR_LIVES for p in known)
+    for country in WORLD.places["country"]:
         assert WORLD.facts[WORLD.facts[country, "capital"], "country"] == country
+    assert all(WORLD.facts[s, r] == v for (r, v), subjects in WORLD.subjects.items() for s in subjects)
 
 
-def test_every_split_has_people_of_every_exposure() -> None:
-    for split in SPLITS:
-        grades = Counter(WORLD.exposures(WORLD.pages[person][0]) for person in WORLD.persons(split))
-        assert sorted(grades, reverse=True) == list(EXPOSURES)
-        assert max(grades.values()) == min(grades.values())
-    grade = {person.split()[1]: WORLD.exposures(WORLD.pages[person][0]) for person in WORLD.persons()}
-    assert all(WORLD.exposures(WORLD.pages[p][0]) == grade[p.split()[1]] for p in WORLD.persons())  # namesakes alike
-    assert all(WORLD.exposures(WORLD.pages[town][0]) == EXPOSURES[0] for town in WORLD.places("town"))
+def test_there_are_as_many_people_of_every_exposure_and_namesakes_are_alike() -> None:
+    grade = {person: WORLD.exposures(WORLD.pages[person][0]) for person in WORLD.persons}
+    assert Counter(grade.values()) == dict.fromkeys(EXPOSURES, len(grade) // len(EXPOSURES))
+    families = {person.split()[1]: exposures for person, exposures in grade.items()}
+    assert all(families[person.split()[1]] == exposures for person, exposures in grade.items())
+    assert all(WORLD.exposures(WORLD.pages[town][0]) == EXPOSURES[0] for town in WORLD.places["town"])
 
 
 def test_strangers_live_in_the_same_places_and_are_never_met_in_the_encyclopedia() -> None:
     everyone = wiki.Encyclopedia(people=len(FAMILIES) * NAMESAKES)  # the largest there can be
     crowds = [everyone.strangers(crowd) for crowd in (0, 1)]
-    assert {p.split()[1] for crowd in range(150) for p in everyone.strangers(crowd).persons()} == set(FAMILIES)
+    assert {p.split()[1] for crowd in range(150) for p in everyone.strangers(crowd).persons} == set(FAMILIES)
     for crowd in crowds:
-        assert not set(crowd.persons()) & set(everyone.persons())
-        assert all(crowd.facts[t, "country"] == WORLD.facts[t, "country"] for t in WORLD.places("town"))
+        assert not set(crowd.persons) & set(everyone.persons)
+        assert all(crowd.facts[t, "country"] == WORLD.facts[t, "country"] for t in WORLD.places["town"])
     assert crowds[0].facts != crowds[1].facts
 
 
@@ -105,7 +100,7 @@ def test_a_world_that_cannot_be_is_refused(options: dict[str, int], words: str) 
 @given(seed=seeds, level=levels)
 @settings(max_examples=150, deadline=None)
 def test_a_question_survives_its_spelling_and_needs_as_many_facts_as_its_level(seed: int, level: int) -> None:
-    question = draw(random.Random(seed), WORLD, WORLD.persons("test"), level)
+    question = draw(random.Random(seed), WORLD, level)
     assert wiki.Question.read(question.text) == question
     problem = wiki.problem(question, WORLD)
     lines = (problem.solution or "").splitlines()
@@ -166,7 +161,7 @@ def test_what_is_no_question_of_this_world_is_refused(text: str) -> None:
 
 
 def sample(split: wiki.Split, level: int, count: int) -> list[Problem]:
-    return list(itertools.islice(wiki.problems(WORLD, WORLD.persons(split), f"leak/{split}", (level, level)), count))
+    return list(itertools.islice(wiki.problems(WORLD, "leak", (level, level), split), count))
 
 
 def bag_accuracy(train: list[Problem], held_out: list[Problem]) -> float:
@@ -332,7 +327,7 @@ def test_each_kind_of_mistake_has_its_name(known: tuple[Problem, list[str]]) -> 
     assert verdict("", first) == (0, "unreadable")
     assert verdict("I do not know.") == (0, "unreadable")
     assert verdict(second) == (0, "not needed")  # its turn has not come
-    assert verdict(WORLD.page(WORLD.places("country")[0])) == (0, "not needed")  # true, but asked by nobody
+    assert verdict(WORLD.page(WORLD.places["country"][0])) == (0, "not needed")  # true, but asked by nobody
     assert verdict(f"{person} was taught by {person}.") == (0, "wrong fact")
     assert verdict("Nobody Atall was born in 1800.") == (0, "wrong fact")
     assert verdict(first, so) == (1, "unfounded")
@@ -345,7 +340,7 @@ def test_each_kind_of_mistake_has_its_name(known: tuple[Problem, list[str]]) -> 
 def test_a_false_recall_makes_the_next_fact_that_of_the_wrong_person(known: tuple[Problem, list[str]]) -> None:
     problem, lines = known
     person, _, teacher = lines[0][:-1].partition(" was taught by ")
-    other = next(p for p in WORLD.persons("dev") if p not in (person, teacher))
+    other = next(p for p in WORLD.persons if p not in (person, teacher))
     year = wiki.Fact.read(lines[1]).relation  # type: ignore[union-attr]
     swapped = [f"{person} was taught by {other}.", wiki.Fact(other, year, WORLD.facts[other, year]).statement]
     assert ORACLE.judge(problem, "\n".join(swapped)) == ["wrong fact", None]
@@ -388,22 +383,14 @@ def task() -> wiki.Task:
     return wiki.task(levels=(2, 5), train=300, per_level=60)
 
 
-def test_the_splits_share_no_question_and_no_person(task: wiki.Task) -> None:
+def test_the_splits_share_no_question(task: wiki.Task) -> None:
     check_disjoint(task)
     assert [p.level for p in task.splits["test"]] == [2] * 60 + [5] * 60
-    met = {
-        split: {
-            " ".join(pair)
-            for p in problems
-            for line in (p.prompt, p.solution or "")
-            for pair in itertools.pairwise(line.replace(".", " ").replace("?", " ").split())
-        }
-        for split, problems in task.splits.items()
+    assert {p.level for p in task.splits["train"]} == {1, 2, 3, 4}
+    drawn = {
+        s: {p.id for p in itertools.islice(wiki.problems(WORLD, 0, (1, 1), s), 400)} for s in ("train", "dev", "test")
     }
-    for split in SPLITS:
-        mine = set(WORLD.persons(split))
-        assert met[split] & mine
-        assert not met[split] & (set(WORLD.persons()) - mine)
+    assert not drawn["train"] & drawn["test"] | drawn["train"] & drawn["dev"] | drawn["dev"] & drawn["test"]
 
 
 def test_the_task_is_the_same_again_and_scores_the_last_answer(task: wiki.Task) -> None:

@@ -51,8 +51,6 @@ class Wiki:
     """Facts in a document of statements."""
     reasoning: float = 0.5
     """Share of documents that reason."""
-    crowd: int = 24
-    """Strangers at a time."""
     plan: bool = True
     """Whether reasoning also teaches which fact to state next (never its value)."""
 
@@ -89,8 +87,8 @@ class Wiki:
         spelled = [(render.encode(fact.head), render.encode(f"{fact.value}.\n")) for fact in facts]
         weights = list(accumulate(self.pages.exposures(fact) for fact in facts))
         for crowd in count(seed * 1000):
-            strangers = self.pages.strangers(crowd, self.crowd)
-            asked = wiki.problems(strangers, strangers.persons(), f"{seed}/{crowd}", self.facts)
+            strangers = self.pages.strangers(crowd)
+            asked = wiki.problems(strangers, f"{seed}/{crowd}", self.facts)
             for _ in range(50):
                 if rng.random() < self.reasoning:
                     yield self._reasoning(render, next(asked))

@@ -9,20 +9,20 @@
     The answer is: True
 
 A line either states one fact, word for word as the encyclopedia does, or derives something from the lines above it.
-Difficulty is the number of facts. The people whom train, dev and test ask about are three groups that share nobody:
-what tuning teaches about one says nothing about another, and what a test question asks of a person was only ever met in
-pretraining. (Towns and countries are the same for all.)
+Difficulty is the number of facts. A question belongs to the split that its own hash names. All splits ask about all
+people alike, while pretraining met some of them more often than others (`Encyclopedia.exposures`).
 """
 
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from thinktwice.errors import DataError
 from thinktwice.scoring import exact
 from thinktwice.tasks.worlds.wiki import oracle
 from thinktwice.tasks.worlds.wiki.drawing import draw
-from thinktwice.tasks.worlds.wiki.encyclopedia import Encyclopedia, Fact, Split
+from thinktwice.tasks.worlds.wiki.encyclopedia import Encyclopedia, Fact
 from thinktwice.tasks.worlds.wiki.oracle import ANSWER, Reading, StepOracle, finish
 from thinktwice.tasks.worlds.wiki.questions import Question
 from thinktwice.types import Problem, Score, Task
@@ -42,6 +42,7 @@ __all__ = [
     "task",
 ]
 
+Split = Literal["train", "dev", "test"]
 _TAGS = {"memory": "rag", "reason": "reason"}
 """How StrategyQA's agent data calls our labels."""
 
@@ -62,13 +63,21 @@ def problem(question: Question, encyclopedia: Encyclopedia) -> Problem:
     return Problem(f"wiki-{digest}", question.text, answer, solution, question.level, labels=labels)
 
 
+def split_of(question: str) -> Split:
+    """Name the split a question belongs to: 80 % train, 10 % dev, 10 % test, by its own hash."""
+    part = hashlib.sha256(question.encode()).digest()[0] % 10
+    return "test" if part == 0 else "dev" if part == 1 else "train"
+
+
 def problems(
-    encyclopedia: Encyclopedia, people: Sequence[str], seed: int | str, facts: tuple[int, int]
+    encyclopedia: Encyclopedia, seed: int | str, facts: tuple[int, int], split: Split | None = None
 ) -> Iterator[Problem]:
-    """Yield problems about some people that need from..to facts, for ever; the same arguments give the same ones."""
-    rng = random.Random(f"wiki/{seed}/{facts}")
+    """Yield problems of from..to facts, of one split or of all, for ever; the same arguments give the same ones."""
+    rng = random.Random(f"wiki/{split}/{seed}/{facts}")
     while True:
-        yield problem(draw(rng, encyclopedia, people, rng.randint(*facts)), encyclopedia)
+        question = draw(rng, encyclopedia, rng.randint(*facts))
+        if split is None or split_of(question.text) == split:
+            yield problem(question, encyclopedia)
 
 
 def task(
@@ -98,7 +107,7 @@ def task(
     world = Encyclopedia(encyclopedia, people)
 
     def take(split: Split, levels: tuple[int, int], count: int) -> list[Problem]:
-        source = problems(world, world.persons(split), f"{split}/{seed}", levels)
+        source = problems(world, seed, levels, split)
         seen: dict[str, Problem] = {}
         for _ in range(20 * count + 100):
             if len(seen) == count:
@@ -108,7 +117,7 @@ def task(
         if len(seen) < count:
             raise DataError(
                 f"wiki has fewer than {count} different {split} questions of {levels[0]} to {levels[1]} facts about "
-                f"{len(world.persons(split))} people. Ask for fewer, or set task.people higher."
+                f"{people} people. Ask for fewer, or set task.people higher."
             )
         return list(seen.values())
 

@@ -1,8 +1,7 @@
 """How questions are drawn. Law: of every shape as many are true as false, so no word of a question tells the answer."""
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from thinktwice.errors import DataError
@@ -20,7 +19,7 @@ _ENDS: dict[Form, tuple[str, ...]] = {
     "length": (AGE,),
 }
 _SOURCES = ("person", "person", "person", "town", "country")
-_TRIES = 8
+_TRIES = 60
 
 Path = tuple[str, ...]
 
@@ -72,8 +71,8 @@ def draw_shape(rng: random.Random, level: int) -> Shape:
             return Shape(form, rng.choice(WORDS[form]), rng.choice(kinds[kind]), rng.choice(options), source)
 
 
-def draw(rng: random.Random, encyclopedia: Encyclopedia, people: Sequence[str], level: int) -> Question:
-    """Draw a question about some of `people` that needs `level` facts.
+def draw(rng: random.Random, encyclopedia: Encyclopedia, level: int) -> Question:
+    """Draw a question that needs `level` facts.
 
     Law: no fact is needed twice, and a shape is used only where both a true and a false question were found for it.
 
@@ -84,56 +83,45 @@ def draw(rng: random.Random, encyclopedia: Encyclopedia, people: Sequence[str], 
         raise DataError(f"wiki has questions of 1 to {MOST_FACTS} facts; got {level}.")
     while True:
         shape = draw_shape(rng, level)
-        pair = [_find(rng, encyclopedia, people, shape, truth) for truth in (True, False)]
+        pair = [_find(rng, encyclopedia, shape, truth) for truth in (True, False)]
         chosen = rng.choice(pair)
         if chosen is not None and None not in pair:
             return chosen
 
 
-def _find(
-    rng: random.Random, encyclopedia: Encyclopedia, people: Sequence[str], shape: Shape, truth: bool
-) -> Question | None:
-    """Draw whom a question of some shape is about, so that its answer is `truth`; None after a few fruitless tries."""
+def _find(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, truth: bool) -> Question | None:
+    """Draw whom a question of some shape is about, so that its answer is `truth`; None after some fruitless tries."""
     facts = encyclopedia.facts
     for _ in range(_TRIES):
-        left = Term(rng.choice(people), shape.left)
-        value = left.value(facts)
-        assert value is not None
-        for right in _rights(rng, encyclopedia, people, shape, left, value, truth):
-            question = Question(shape.form, shape.word, left, right)
-            other = right.value(facts)
-            assert other is not None
-            if shape.form != "same" and abs(int(value) - int(other)) > NEAR[shape.form]:
-                continue
-            alike = other == value
-            if alike != (truth and shape.form == "same") or (not alike and question.answer(facts) != truth):
-                continue
-            needed = [(subject, relation) for term in question.terms for subject, relation, _ in term.walk(facts)]
-            if len(set(needed)) == question.level and left.start != right.start:
-                return question
+        left = Term(rng.choice(encyclopedia.persons), shape.left)
+        right = Term(*_right(rng, encyclopedia, shape, left, truth))
+        value, other = left.value(facts), right.value(facts)
+        if value is None or other is None or left.start == right.start:
+            continue
+        question = Question(shape.form, shape.word, left, right)
+        if shape.form != "same" and not 0 < abs(int(value) - int(other)) <= NEAR[shape.form]:
+            continue
+        needed = [(subject, relation) for term in question.terms for subject, relation, _ in term.walk(facts)]
+        if question.answer(facts) == truth and len(set(needed)) == question.level:
+            return question
     return None
 
 
-def _rights(
-    rng: random.Random,
-    encyclopedia: Encyclopedia,
-    people: Sequence[str],
-    shape: Shape,
-    left: Term,
-    value: str,
-    truth: bool,
-) -> Iterable[Term]:
-    """Yield candidates for the right side in random order."""
-    if shape.right:
-        starts = people if shape.source == "person" else encyclopedia.places(shape.source)
-        for start in rng.sample(starts, len(starts)):
-            yield Term(start, shape.right)
-    elif shape.form == "same":
-        for person in rng.sample(people, len(people)):
-            other = Term(person, shape.left).value(encyclopedia.facts)
-            assert other is not None
-            yield Term(value if truth else other)
-    else:
+def _right(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, left: Term, truth: bool) -> tuple[str, Path]:
+    """Draw a right side: start and path. It need not fit yet, but where chance would hardly ever fit it does."""
+    value = left.value(encyclopedia.facts) or ""
+    starts = encyclopedia.persons if shape.source == "person" else encyclopedia.places[shape.source]
+    if shape.form == "same" and truth:
+        if not shape.right:
+            return value, ()
+        same = {value}
+        for relation in reversed(shape.right):
+            same = {subject for one in same for subject in encyclopedia.subjects.get((relation, one), ())}
+        starts = tuple(sorted(same - {left.start})) or starts
+    elif shape.form == "same" and not shape.right:
+        other = replace(left, start=rng.choice(encyclopedia.persons))
+        return other.value(encyclopedia.facts) or "", ()
+    elif not shape.right:
         by = rng.randint(1, NEAR[shape.form])
-        earlier = truth == (shape.word in ("after", "longer"))
-        yield Term(str(int(value) + (-by if earlier else by)))
+        return str(int(value) + (-by if truth == (shape.word in ("after", "longer")) else by)), ()
+    return rng.choice(starts), shape.right

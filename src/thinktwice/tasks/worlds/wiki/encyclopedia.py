@@ -13,13 +13,10 @@ the rest in part.
 import random
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Literal
 
 from thinktwice.errors import ConfigError
 from thinktwice.tasks.worlds.wiki.names import COUNTRIES, FAMILIES, FIELDS, GIVEN, NAMESAKES, TOWNS
 
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 EXPOSURES = (8, 4, 2, 1)
 """How often a person's page is read, for the four grades of people; a place's page as often as the first."""
 BORN = (1780, 1879)
@@ -28,8 +25,8 @@ LIFE = (40, 89)
 """Shortest and longest life, in years."""
 NEAR_LIVES = 30
 """Teachers and friends are born at most so many years earlier or later."""
-_SHARES: dict[Split, tuple[int, ...]] = {"train": (0, 3, 6, 9), "dev": (1, 5, 10), "test": (2, 4, 7, 8, 11)}
-"""Which of every twelve people the questions of a split are about."""
+CROWD = 24
+"""Strangers at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +96,8 @@ class Encyclopedia:
     towns: int = 24
     countries: int = 6
     crowd: int | None = None
-    """None: the people of this encyclopedia. A number: strangers instead, whom no page tells of. They live in the same
-    towns, and have the same family names with other given names."""
+    """None: the people of this encyclopedia. A number: a crowd of strangers instead, whom no page tells of. They live
+    in the same towns, and have the same family and given names in other pairs."""
 
     def __post_init__(self) -> None:
         most = len(FAMILIES) * NAMESAKES
@@ -125,57 +122,56 @@ class Encyclopedia:
             facts[town, "founded"] = str(rng.randint(*BORN))
         for index, country in enumerate(countries):
             facts[country, "capital"] = rng.choice(towns[index :: len(countries)])
-        rng = random.Random(f"wiki/{self.seed}/people/{self.people}/{self.crowd}")
-        for group in self._groups.values():
-            born = {person: rng.randint(*BORN) for person in group}
-            for person, year in born.items():
-                near = [p for p in group if p != person and abs(born[p] - year) <= NEAR_LIVES]
-                if len(near) < 2:  # a small world
-                    near = sorted(group, key=lambda p: (p == person, abs(born[p] - year)))[:2]
-                teacher, friend = rng.sample(near, 2)
-                facts |= {
-                    (person, "born"): str(year),
-                    (person, "died"): str(year + rng.randint(*LIFE)),
-                    (person, "town"): rng.choice(towns),
-                    (person, "field"): rng.choice(FIELDS),
-                    (person, "teacher"): teacher,
-                    (person, "friend"): friend,
-                }
+        rng = random.Random(f"wiki/{self.seed}/lives/{self.people}/{self.crowd}")
+        born = {person: rng.randint(*BORN) for person in self.persons}
+        for person, year in born.items():
+            near = [p for p in born if p != person and abs(born[p] - year) <= NEAR_LIVES]
+            if len(near) < 2:  # a small world
+                near = sorted(born, key=lambda p: (p == person, abs(born[p] - year)))[:2]
+            teacher, friend = rng.sample(near, 2)
+            facts |= {
+                (person, "born"): str(year),
+                (person, "died"): str(year + rng.randint(*LIFE)),
+                (person, "town"): rng.choice(towns),
+                (person, "field"): rng.choice(FIELDS),
+                (person, "teacher"): teacher,
+                (person, "friend"): friend,
+            }
         return facts
 
     @cached_property
-    def _names(self) -> tuple[str, ...]:
-        """Everyone's name; no family name is used again before all are."""
+    def persons(self) -> tuple[str, ...]:
+        """Everyone's name; no family name is used again before all are. A stranger's name is any that is still free."""
         given = _given(self.seed)
         families = list(FAMILIES)
-        random.Random(f"wiki/{self.seed}/families/{self.crowd}").shuffle(families)
-        first = 0 if self.crowd is None else NAMESAKES
+        rng = random.Random(f"wiki/{self.seed}/families/{self.crowd}")
+        rng.shuffle(families)
+        if self.crowd is not None:
+            used = -(-self.people // len(families))
+            return tuple(f"{rng.choice(given[family][used:])} {family}" for family in families[:CROWD])
         return tuple(
-            f"{given[family][first + index // len(families)]} {family}"
+            f"{given[family][index // len(families)]} {family}"
             for index in range(self.people)
             for family in (families[index % len(families)],)
         )
 
     @cached_property
-    def _groups(self) -> dict[Split, tuple[str, ...]]:
-        everyone = self._names
-        return {
-            split: tuple(person for index, person in enumerate(everyone) if index % 12 in _SHARES[split])
-            for split in SPLITS
-        }
+    def _grades(self) -> dict[str, int]:
+        return {person: EXPOSURES[index % len(EXPOSURES)] for index, person in enumerate(self.persons)}
 
     @cached_property
-    def _grades(self) -> dict[str, int]:
-        return {person: EXPOSURES[index // 12 % len(EXPOSURES)] for index, person in enumerate(self._names)}
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """The names of the towns and of the countries, by kind."""
+        tell = {"town": "country", "country": "capital"}
+        return {kind: tuple(s for s, relation in self.facts if relation == tell[kind]) for kind in tell}
 
-    def persons(self, split: Split | None = None) -> tuple[str, ...]:
-        """Return everyone, or those whom the questions of one split are about. Law: teachers and friends are too."""
-        return self._names if split is None else self._groups[split]
-
-    def places(self, kind: str) -> tuple[str, ...]:
-        """Return the names of the towns or of the countries."""
-        tell = {"town": "country", "country": "capital"}[kind]
-        return tuple(subject for subject, relation in self.facts if relation == tell)
+    @cached_property
+    def subjects(self) -> dict[tuple[str, str], list[str]]:
+        """The facts read backwards, as {(relation, value): the subjects of which it is said}."""
+        backwards: dict[tuple[str, str], list[str]] = {}
+        for (subject, relation), value in self.facts.items():
+            backwards.setdefault((relation, value), []).append(subject)
+        return backwards
 
     @cached_property
     def pages(self) -> dict[str, tuple[Fact, ...]]:
@@ -197,13 +193,13 @@ class Encyclopedia:
         """Say whether it is true here."""
         return self.facts.get((fact.subject, fact.relation)) == fact.value
 
-    def strangers(self, crowd: int, people: int = 24) -> "Encyclopedia":
+    def strangers(self, crowd: int) -> "Encyclopedia":
         """Return another world in the same places, whose people no page of this one tells of."""
-        return replace(self, crowd=crowd, people=people)
+        return replace(self, crowd=crowd)
 
 
 @cache
 def _given(seed: int) -> dict[str, list[str]]:
-    """Return given names in the order in which each family uses them: first its people, then its strangers."""
+    """Return given names in the order in which each family uses them; what its people leave is free for strangers."""
     rng = random.Random(f"wiki/{seed}/given")
     return {family: rng.sample(GIVEN, len(GIVEN)) for family in FAMILIES}

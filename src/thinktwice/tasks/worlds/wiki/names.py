@@ -19,4 +19,4 @@ FIELDS = ("algebra", "botany", "chess", "dance", "law", "logic", "music", "optic
 # fmt: on
 FAMILIES = tuple(f"{stem}{end}" for end in _ENDS for stem in _STEMS)
 NAMESAKES = len(GIVEN) // 2
-"""How many people of one family an encyclopedia may tell of; the other given names are left to strangers."""
+"""How many people of one family an encyclopedia may tell of, so that names are left for strangers."""
