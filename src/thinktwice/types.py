@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 StepKind = Literal["text", "plan", "error", "undo", "action", "observation", "critique", "answer"]
 StopReason = Literal["done", "length", "budget", "error"]
@@ -142,6 +142,30 @@ class Oracle(Protocol):
 
     def complete(self, problem: Problem, text: str) -> str | None:
         """Continue `text` (whole right lines) to a right solution; None when it cannot be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LineVerdict:
+    """What an oracle says of one line of a solution."""
+
+    wrong: str = ""
+    """What is wrong with it, in a few words that many lines share; empty when it is right."""
+    step: str = ""
+    """What kind of step it is ("memory", "reason", "answer", "+"), right or wrong; empty where it cannot be told."""
+    harmless: bool = False
+    """True of a wrong line that says nothing false, so that it cannot be why an answer is wrong (it was not needed)."""
+
+
+@runtime_checkable
+class LineOracle(Protocol):
+    """An oracle that judges every line, also those after a wrong one. Law: the first wrong line is `first_wrong`'s.
+
+    Each line is judged by the lines above it as they stand: what merely follows from a wrong line is no second mistake.
+    """
+
+    def verdicts(self, problem: Problem, solution: str) -> list[LineVerdict]:
+        """Return the verdict on every line up to the answer."""
         ...
 
 

@@ -21,6 +21,15 @@ def test_wilson_ends():
         stats.wilson(3, 2)
 
 
+def test_fisher_drop_is_the_tail_of_the_hypergeometric_distribution():
+    # Fisher's tea lady: 3 of 4 cups against 1 of 4 gives (16 + 1) / 70 (The Design of Experiments, 1935)
+    assert stats.fisher_drop(3, 1, 4) == pytest.approx(17 / 70)
+    assert stats.fisher_drop(16, 0, 16) == pytest.approx(1 / 601_080_390)
+    assert stats.fisher_drop(0, 4, 4) == stats.fisher_drop(0, 0, 4) == stats.fisher_drop(4, 4, 4) == 1.0
+    with pytest.raises(DataError, match="5 and 0"):
+        stats.fisher_drop(5, 0, 4)
+
+
 def test_mcnemar_exact():
     # 2 against 10 discordant pairs: 2 * sum(C(12, 0..2)) / 2**12 = 158 / 4096; agreement on others changes nothing
     a, b = [1] * 2 + [0] * 10, [0] * 2 + [1] * 10

@@ -89,6 +89,25 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     return float(min(1.0, 2 * tail / 2**n))
 
 
+def fisher_drop(before: int, after: int, n: int) -> float:
+    """Return the exact one-sided p-value that a success rate did not fall, from two independent samples of `n` each.
+
+    Source: Fisher's exact test: given before + after successes, the chance of as many or more of them in the first.
+
+    Raises:
+        DataError: a count outside 0..n.
+
+    Example:
+        >>> round(fisher_drop(3, 0, 3), 4)
+        0.05
+    """
+    if not (0 <= before <= n and 0 <= after <= n):
+        raise DataError(f"{before} and {after} successes in {n} trials each are impossible.")
+    both = before + after
+    ways = sum(math.comb(n, k) * math.comb(n, both - k) for k in range(before, min(n, both) + 1))
+    return ways / math.comb(2 * n, both)
+
+
 def paired_difference(
     a: Sequence[float], b: Sequence[float], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Difference:

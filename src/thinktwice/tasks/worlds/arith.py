@@ -20,7 +20,7 @@ from typing import Literal
 
 from thinktwice.errors import DataError
 from thinktwice.scoring import numeric
-from thinktwice.types import Problem, Task
+from thinktwice.types import LineVerdict, Problem, Task
 
 # fmt: off
 NAMES = ("Ann", "Ben", "Cal", "Dan", "Eve", "Fay", "Gus", "Hal", "Ida", "Jay",
@@ -185,6 +185,24 @@ def check(question: str, solution: str) -> Verdict:
     return Verdict(-1, None)
 
 
+def verdicts(question: str, solution: str) -> list[LineVerdict]:
+    """Judge every line up to the answer; the number of a wrong line counts as said from there on."""
+    world = World.read(question)
+    known = world.given()
+    found = []
+    for line in solution.splitlines():
+        kind = world.judge(line, known)
+        parts = _LINE.fullmatch(line)
+        answers = line.startswith("####")
+        step = "answer" if answers else parts[3] if parts else ""
+        found.append(LineVerdict(kind or "", step, kind == "repeated"))
+        if answers:
+            break
+        if parts and parts[1] in world.facts and kind != "repeated":
+            known[parts[1]] = int(parts[11])
+    return found
+
+
 def is_viable(question: str, text: str) -> bool:
     """Say whether `text`, which may stop in the middle of a line, can still be continued to a right solution."""
     done, _, last = text.rpartition("\n")
@@ -203,6 +221,10 @@ class StepOracle:
         """Return (index of the first wrong line, its kind), or None."""
         verdict = check(problem.prompt, solution)
         return (verdict.step, verdict.kind) if verdict.kind else None
+
+    def verdicts(self, problem: Problem, solution: str) -> list[LineVerdict]:
+        """Return what every line up to the answer is (its sign), and what is wrong with it (`types.LineOracle`)."""
+        return verdicts(problem.prompt, solution)
 
     def is_viable(self, problem: Problem, text: str) -> bool:
         """Say whether text can still be continued to a right solution."""

@@ -20,7 +20,7 @@ from typing import Literal
 
 from thinktwice.tasks.worlds.wiki.encyclopedia import Encyclopedia, Fact
 from thinktwice.tasks.worlds.wiki.questions import SAID, Question, Term, read_description
-from thinktwice.types import Problem
+from thinktwice.types import LineVerdict, Problem
 
 Kind = Literal["wrong fact", "wrong step", "unfounded", "not needed", "unreadable"]
 Label = Literal["memory", "reason"]
@@ -156,6 +156,11 @@ class StepOracle:
         """Return the verdict on every line up to the answer; None where a line is right."""
         return read(Question.read(problem.prompt), solution.splitlines(), self.encyclopedia)[1]
 
+    def verdicts(self, problem: Problem, solution: str) -> list[LineVerdict]:
+        """Return what every line up to the answer is, and what is wrong with it (`types.LineOracle`)."""
+        pairs = zip(self.judge(problem, solution), solution.splitlines(), strict=False)
+        return [LineVerdict(kind or "", step_of(line), kind == "not needed") for kind, line in pairs]
+
     def first_wrong(self, problem: Problem, solution: str) -> tuple[int, str] | None:
         """Return (index of the first wrong line, its kind), or None. A solution that stops early is right so far."""
         return next(((i, kind) for i, kind in enumerate(self.judge(problem, solution)) if kind), None)
@@ -199,6 +204,15 @@ class StepOracle:
             return None
         rest = finish(reading, self.encyclopedia)
         return "".join(f"{line}\n" for line, _ in rest) + str(reading.answer_line())
+
+
+def step_of(line: str) -> str:
+    """Return what kind of step a line is, by its form alone: answer, reason, memory; empty when it is unreadable."""
+    if line.startswith(ANSWER):
+        return "answer"
+    if line.startswith("So ") or _WHICH.fullmatch(line) or _SAME.fullmatch(line):
+        return REASON
+    return MEMORY if Fact.read(line) else ""
 
 
 def _read_claim(text: str) -> tuple[Term, str] | None:
