@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import label, look, make, serve, watch, work
+from thinktwice.cli import label, look, make, migrate, serve, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -24,6 +24,10 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (serve.ui, "thinktwice ui --open"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
     (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),
+    (
+        migrate.migrate,
+        "thinktwice migrate planning --out vae.yaml -- train.py --add_soft_prompts True --extract_step_type_tokens vae",
+    ),
     (make.pretrain, "thinktwice pretrain --out models/nano seed=1"),
     (look.tasks, "thinktwice tasks"),
     (look.methods, "thinktwice methods"),
