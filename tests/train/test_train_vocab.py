@@ -164,3 +164,16 @@ def test_a_prepared_base_has_the_rows_wherever_it_is_loaded(tied, make_base, mak
     more = prepare_base(out, tmp_path / "more", [PLAN])
     assert control_token_ids(tmp_path / "more") == {**ids, **more}
     assert len(model.get_input_embeddings().weight) == max(ids.values()) + 1
+
+
+def test_rows_that_a_training_gave_a_base_are_not_drawn_anew(make_base, tmp_path):
+    # They were, so that a trained model named as model.path lost its control tokens.
+    trained = tmp_path / "trained"
+    (undo,) = prepare_base(make_base(), trained, [UNDO], seed=1).values()
+    ids = prepare_base(trained, tmp_path / "out", [UNDO, PLAN], seed=2)
+    assert ids[UNDO.token] == undo
+    rows = [
+        AutoModelForCausalLM.from_pretrained(path).get_input_embeddings().weight[undo]
+        for path in (trained, tmp_path / "out")
+    ]
+    assert torch.equal(*rows)

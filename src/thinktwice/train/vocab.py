@@ -220,16 +220,17 @@ def prepare_base(
 ) -> dict[str, int]:
     """Save `base` with the control tokens' rows in it, and return {token: id}. Law: complete or not there.
 
-    Adapters are trained over this directory, so that nothing of the vocabulary is re-drawn when they are loaded. The
-    weights keep the base's own dtype.
+    Adapters are trained over this directory, so that nothing of the vocabulary is re-drawn when they are loaded; nor are
+    the rows of control tokens that the base has from a training of its own. The weights keep the base's own dtype.
     """
     model, tokenizer = load_model(base, dtype="auto"), load_tokenizer(base)
     known = control_token_ids(base)
+    fresh = [token for token in tokens if token.token not in known]
     ids = add_control_tokens(
-        model, tokenizer, tokens, init=init, noise=noise, seed=seed, pad_to_multiple_of=pad_to_multiple_of
+        model, tokenizer, fresh, init=init, noise=noise, seed=seed, pad_to_multiple_of=pad_to_multiple_of
     )
     save_model(model, tokenizer, out, control_tokens={**known, **ids})
-    return ids
+    return {token.token: {**known, **ids}[token.token] for token in tokens}
 
 
 def save_model(
