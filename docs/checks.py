@@ -59,7 +59,8 @@ def faults(line: str) -> Iterator[str]:
     if name not in known():
         yield f"`{line}`: there is no command {name!r}"
         return
-    for option in (word.partition("=")[0] for word in words if word.startswith("-") and word != "-"):
+    own = words[: words.index("--")] if "--" in words else words  # what follows is another program's
+    for option in (word.partition("=")[0] for word in own if word.startswith("-") and word != "-"):
         if option not in known()[name]:
             yield f"`{line}`: {name} has no option {option!r}"
     if name in ("run", "train") and words and re.fullmatch(r"(recipes|examples)/.*\.yaml", words[0]):

@@ -8,6 +8,7 @@ A line of its own in a page becomes what it names, so that no key, option or def
     <!-- notebook: path -->                     an executed notebook
     <!-- pages: folder -->                      the pages of a folder, as a list
     <!-- modules: names -->                     the docstrings of modules, and of all modules in packages
+    <!-- migration: method -->                  another code's flags, and what becomes of each
 
 In `nav`, `folder/*` stands for the pages of a folder, so that a new decision or lab note needs no second entry.
 """
@@ -38,7 +39,9 @@ TONES = (
     ("undo", "color: #800000; text-decoration-color: #800000"),
 )
 """How Rich writes the styles of `thinktwice.show` as HTML."""
-DIRECTIVE = re.compile(r"^<!-- (fields|registry|commands|notebook|pages|modules)(?:: (.+?))? -->$", re.MULTILINE)
+DIRECTIVE = re.compile(
+    r"^<!-- (fields|registry|commands|notebook|pages|modules|migration)(?:: (.+?))? -->$", re.MULTILINE
+)
 
 
 def on_config(config: Any) -> Any:
@@ -230,6 +233,19 @@ def modules(*names: str) -> str:
     return "\n\n".join(found)
 
 
+def migration(method: str) -> str:
+    """Return a table of the flags that `thinktwice migrate` reads, by script."""
+    rows = []
+    for flag in import_module(f"thinktwice.cli.migrate.{method}").FLAGS:
+        here = flag.becomes or ("**refused**" if flag.refused else "nothing")
+        unless = [value_of(value) for value in flag.harmless if value not in (False, "")]
+        refused = f"refused{' but for ' + ', '.join(unless) if unless else ''}: {flag.refused}" if flag.refused else ""
+        scripts = ", ".join(flag.scripts)
+        said = " ".join(part[:1].upper() + part[1:] for part in (flag.differs, refused) if part)
+        rows.append((", ".join(code(f"--{name}") for name in flag.names), scripts, cell(here), cell(said)))
+    return table(("flag", "of", "here", "what to know"), rows)
+
+
 def default_of(field: "dataclasses.Field[Any]") -> str:
     """Return a field's default as it would be written in YAML."""
     if field.default is not dataclasses.MISSING:
@@ -269,4 +285,5 @@ WRITERS: dict[str, Callable[..., str]] = {
     "notebook": notebook,
     "pages": pages,
     "modules": modules,
+    "migration": migration,
 }

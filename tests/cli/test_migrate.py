@@ -1,5 +1,6 @@
 """Each row of the migration table: the flag parses, and what it builds differs as the table says."""
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,7 @@ CASES: list[Case] = [
 ]  # fmt: skip
 
 
+ROOT = Path(__file__).parents[2]
 FILES = {"train": "train.py", "eval": "eval.py", "step_type": "extract_step_type.py", "data_agent": "data_agent.py"}
 EACH: list[Case] = [(s, *case[1:]) for case in CASES for s in (("train", "eval") if case[0] == "both" else case[:1])]
 
@@ -319,3 +321,25 @@ def test_the_command_writes_a_recipe_and_never_over_a_file(tmp_path: Path) -> No
     assert plain.stdout.startswith("# --")
     other = CliRunner().invoke(build(), ["migrate", "plannin", "--", "train.py"])
     assert "Did you mean 'planning'?" in str(other.exception)
+
+
+def documentation(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"docs_{name}_of_migration", ROOT / f"docs/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_documentation_has_every_row() -> None:
+    page = (ROOT / "docs/guides/planning.md").read_text(encoding="utf-8")
+    assert "<!-- migration: planning -->" in page
+    assert list(documentation("checks").findings(page)) == []
+    table = documentation("hooks").migration("planning").splitlines()
+    assert len(table) == len(FLAGS) + 2
+    assert all(line.count(" | ") == 3 for line in table)
+    row = next(line for line in table if "`--lora_module`" in line)
+    assert "| train | `train.lora_targets` | It counts for every architecture;" in row
+    token = next(line for line in table if "`--hf_hub_token`" in line)
+    assert "**refused** | Refused: keys come from the environment only" in token
