@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thinktwice.errors import DataError
-from thinktwice.scoring import numeric
+from thinktwice.errors import ConfigError, DataError
+from thinktwice.scoring import compat, numeric
 from thinktwice.tasks import reading
+from thinktwice.tasks.steps import ANSWER_LINE
 from thinktwice.tasks.verifier import EquationOracle
 from thinktwice.types import Problem, Score, Task
 
@@ -25,6 +26,8 @@ def gsm8k(
     config: str = "main",
     revision: str | None = None,
     quarantine: str | None = None,
+    answer_line: str = "#### {answer}",
+    compat: bool = False,
 ) -> Task:
     """Load GSM8K as a task. Law: dev is carved from train by hash; test is the published test set, whole.
 
@@ -38,6 +41,9 @@ def gsm8k(
         config: the hub configuration.
         revision: the hub revision; pin it where a result is reported.
         quarantine: a directory for the rows that could not be read.
+        answer_line: the last line of solutions. The public planning-token code writes "The answer is: {answer}"; with
+            any other line than `#### N` there is no step oracle, which reads that one.
+        compat: score as the public planning-token code does, see `scoring.compat`; it finds only "The answer is: N".
 
     Raises:
         DataError: the source cannot be read, or more than 1 % of its rows are bad.
@@ -46,7 +52,9 @@ def gsm8k(
         >>> gsm8k("data/gsm8k").splits["test"][0].answer  # doctest: +SKIP
         '18'
     """
-    convert = partial(problem, calculator_annotations=calculator_annotations)
+    if "{answer}" not in answer_line:
+        raise ConfigError(f"task.answer_line={answer_line!r} has no {{answer}}. Write for example {ANSWER_LINE!r}.")
+    convert = partial(problem, calculator_annotations=calculator_annotations, answer_line=answer_line)
 
     def split(name: str) -> reading.Reading:
         aside = Path(quarantine) / f"gsm8k-{name}.jsonl" if quarantine else None
@@ -66,10 +74,13 @@ def gsm8k(
         raise DataError(f"task.train={train}, but there are {len(rest)} training problems beside {dev} for dev.")
     splits = {"train": rest[:train], "dev": held_out, "test": tested.problems}
     bad = len(trained.quarantined) + len(tested.quarantined)
-    return Task("gsm8k", splits, score, EquationOracle(), quarantined=bad)
+    oracle = EquationOracle() if answer_line.startswith("####") else None
+    return Task("gsm8k", splits, partial(score, compatible=True) if compat else score, oracle, quarantined=bad)
 
 
-def problem(row: Mapping[str, Any], *, calculator_annotations: bool = False) -> Problem:
+def problem(
+    row: Mapping[str, Any], *, calculator_annotations: bool = False, answer_line: str = "#### {answer}"
+) -> Problem:
     """Convert a `{question, answer}` row: the answer's last line is `#### N`, the lines before it are the steps.
 
     Raises:
@@ -82,10 +93,14 @@ def problem(row: Mapping[str, Any], *, calculator_annotations: bool = False) -> 
         raise DataError("the answer does not end with '#### ' and a number")
     if not calculator_annotations:
         solution, steps = _ANNOTATION.sub("", solution), _ANNOTATION.sub("", steps)
+    if answer_line != "#### {answer}":
+        solution = f"{steps.rstrip()}\n{answer_line.replace('{answer}', numeric.write(value))}"
     level = sum(1 for line in steps.splitlines() if line.strip())
     return Problem(reading.content_id("gsm8k", question), question, numeric.write(value), solution, level)
 
 
-def score(problem: Problem, reply: str) -> Score:
-    """Judge a reply by the last answer it states (strict)."""
+def score(problem: Problem, reply: str, *, compatible: bool = False) -> Score:
+    """Judge a reply by the last answer it states (strict), or as the public planning-token code does."""
+    if compatible:
+        return compat.number(f"Question: {problem.prompt}\n {reply}", problem.answer)
     return numeric.score(reply, problem.answer)

@@ -1,7 +1,8 @@
 """The arithmetic and algebra subsets of Lila (Mishra et al. 2022), from the hub or from their sources' own files.
 
 SVAMP, AddSub, SingleOp, MultiArith, ASDiv, SingleEq and SimulEq, mostly used to ask whether what was learned on another
-task carries over. They state an answer and no worked solution.
+task carries over. They state an answer and no worked solution; SVAMP's equation, where it is given, is a solution of
+one step.
 """
 
 import re
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from thinktwice.errors import ConfigError, DataError, nearest
-from thinktwice.scoring import numeric
-from thinktwice.tasks import reading
+from thinktwice.scoring import compat, numeric
+from thinktwice.tasks import reading, steps
 from thinktwice.types import Problem, Score, Task
 
 HUB = "allenai/lila"
@@ -64,6 +65,7 @@ def lila(
     dev: int = 0,
     revision: str | None = None,
     quarantine: str | None = None,
+    compat: bool = False,
 ) -> Task:
     """Load a subset of Lila's math problems. Law: a file without splits is test, but for what `train` and `dev` carve.
 
@@ -74,6 +76,7 @@ def lila(
         dev: how many problems of a single file become the dev split.
         revision: the hub revision; pin it where a result is reported.
         quarantine: a directory for the rows that could not be read.
+        compat: score as the public planning-token code does, see `scoring.compat`; it finds only "The answer is: N".
 
     Raises:
         ConfigError: an unknown subset, or train/dev counts for a source that has its own splits.
@@ -81,7 +84,7 @@ def lila(
     """
     if subset not in SUBSETS:
         raise ConfigError(f"no Lila subset is called {subset!r}.{nearest(subset, SUBSETS)}")
-    convert = partial(problem, subset=subset)
+    convert, judge = partial(problem, subset=subset), partial(score, compatible=True) if compat else score
 
     def aside(name: str) -> Path | None:
         return Path(quarantine) / f"{subset}-{name}.jsonl" if quarantine else None
@@ -91,7 +94,7 @@ def lila(
         whole = reading.read(path, convert, quarantine=aside("test"))
         rest, splits["dev"] = reading.carve(whole.problems, dev, f"{subset}-dev")
         splits["test"], splits["train"] = reading.carve(rest, train, f"{subset}-train")
-        return Task(subset, splits, score, quarantined=len(whole.quarantined))
+        return Task(subset, splits, judge, quarantined=len(whole.quarantined))
     if train or dev:
         raise ConfigError(f"{subset}: train= and dev= split a single file; {path or HUB} has its own splits.")
     bad = 0
@@ -109,7 +112,7 @@ def lila(
         if files:
             found = reading.read(files[0], convert, quarantine=aside(name))
             splits[name], bad = found.problems, bad + len(found.quarantined)
-    return Task(subset, splits, score, quarantined=bad)
+    return Task(subset, splits, judge, quarantined=bad)
 
 
 def problem(row: Mapping[str, Any], *, subset: str) -> Problem:
@@ -125,7 +128,11 @@ def problem(row: Mapping[str, Any], *, subset: str) -> Problem:
     body, *question = (reading.text_of(row, part) for part in shape.question)
     ended = body if body.endswith((".", "?", "!")) or not question else body + "."  # SVAMP leaves out full stops
     prompt = " ".join([ended, *question])
-    return Problem(reading.content_id(subset, prompt), prompt, _answer(row[shape.answer]))
+    answer, equation = _answer(row[shape.answer]), row.get("Equation")
+    solution = (
+        steps.solution([steps.one_line(equation)], answer) if isinstance(equation, str) and equation.strip() else None
+    )
+    return Problem(reading.content_id(subset, prompt), prompt, answer, solution)
 
 
 def _answer(value: Any) -> str:
@@ -157,8 +164,10 @@ def _rational(text: str) -> Fraction | None:
     return simple if float(simple) == float(value) else value
 
 
-def score(problem: Problem, reply: str) -> Score:
+def score(problem: Problem, reply: str, *, compatible: bool = False) -> Score:
     """Judge a reply by the last answer it states (strict); an equation system needs all its unknowns, in any order."""
+    if compatible:
+        return compat.number(f"Question: {problem.prompt}\n {reply}", problem.answer, trim_zeros=True)
     return numeric.score(reply, problem.answer)
 
 
