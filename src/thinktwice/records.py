@@ -103,6 +103,8 @@ class Finding:
     """As they are shown."""
     note: str = ""
     """What the numbers are, in a sentence or two."""
+    points: tuple[tuple[float, float, str], ...] = ()
+    """Places (x, y, what) of a picture that goes with the table; what is " (before)" is drawn hollow."""
 
 
 @dataclass(frozen=True)

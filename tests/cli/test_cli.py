@@ -70,7 +70,9 @@ def test_every_command_explains_itself_with_an_example() -> None:
     app, runner = cli.build(), CliRunner()
     top = runner.invoke(app, ["--help"])
     names = [f.__name__.replace("evaluate", "eval") for f, _ in cli.COMMANDS]
-    assert " ".join(names) == "run watch train solve eval show report ui export label pretrain tasks methods doctor"
+    assert " ".join(names) == (
+        "run watch train solve eval show attribute report ui export label migrate pretrain tasks methods doctor"
+    )
     for name in names:
         assert re.search(rf"\b{name}\b", top.output)
         shown = runner.invoke(app, [name, "--help"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import label, look, make, migrate, serve, watch, work
+from thinktwice.cli import attribute, label, look, make, migrate, serve, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -20,6 +20,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (work.solve, 'thinktwice solve "Ann has 3. Ben has Ann plus 4. How many does Ben have?"'),
     (work.evaluate, "thinktwice eval runs/backtrack --tasks thinktwice_arith --limit 200"),
     (look.show, "thinktwice show runs/backtrack --arm backtrack --retracted"),
+    (attribute.attribute, "thinktwice attribute runs/planning --arm typed"),
     (look.report, "thinktwice report runs/backtrack runs/slower --open"),
     (serve.ui, "thinktwice ui --open"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),

@@ -58,6 +58,7 @@ def render_page(page: Page) -> str:
 def _variables(page: Page) -> dict[str, Any]:
     from thinktwice.report import chart, figures, viewer
     from thinktwice.report.assets import packed
+    from thinktwice.report.findings import gather_findings
     from thinktwice.report.outcomes import table
 
     summary, recipe, run, plan = page.summary, page.recipe, page.run, page.recipe.headline
@@ -72,6 +73,7 @@ def _variables(page: Page) -> dict[str, Any]:
         "waffle": figures.waffle(page.flips) if page.flips else None,
         "packed": packed(table(page.outcomes, list(recipe.arms), summary)) if summary else None,
         "failures": {level: counted for level, counted in by_level.items() if any(counted.values())},
+        "findings": gather_findings(summary, run.notes(), first),
         "viewer": viewer.embed(run, recipe, page.decode, colours),
         "loss": _curves(page, colours, "loss", "loss (nats a token)"),
         "small": [c for key, label in (("lr", "learning rate"), ("grad_norm", "gradient norm"))

@@ -8,6 +8,7 @@ stages/<name>.tmp/      a stage that was interrupted; never read, removed on the
 stages/<name>.scratch/  what an unfinished stage may go on from (trainer checkpoints)
 stages/<name>.seconds.json   how long it took so far, and the most memory it held
 traces/<name>.jsonl     append-only rows, each with its own check
+notes/<name>.json       what was found out about the finished run afterwards; no stage reads it, no seal covers it
 progress.json           what is being done now, for whoever watches; no result
 summary.json            the numbers; report.html, the page made from this directory
 logs/attempt_N.log      one log an attempt
@@ -277,6 +278,18 @@ class Run:
         """Write `summary.json`, whole or not at all."""
         write_json(self.root / "summary.json", summary)
 
+    def write_note(self, name: str, note: Mapping[str, Any]) -> Path:
+        """Write down what was found out about the run afterwards, whole or not at all, and return where.
+
+        Like its page this can be done to a run that is only read: nothing that a stage made is touched.
+        """
+        _check_name(name)
+        path = self.root / "notes" / f"{name}.json"
+        with files.writing(path):
+            path.parent.mkdir(exist_ok=True)
+        write_json(path, note)
+        return path
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     @property
@@ -299,6 +312,10 @@ class Run:
         path = self.root / "summary.json"
         summary: dict[str, Any] | None = read_json(path) if path.exists() else None
         return summary
+
+    def notes(self) -> dict[str, Any]:
+        """What was found out about the run afterwards, by name."""
+        return {path.stem: read_json(path) for path in sorted((self.root / "notes").glob("*.json"))}
 
     def stages(self) -> list[str]:
         """The finished stages, oldest first."""

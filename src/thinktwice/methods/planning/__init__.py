@@ -17,8 +17,10 @@ from thinktwice.decode.rows import LogitsRule
 from thinktwice.decode.undo import NoUndo
 from thinktwice.engines.base import Engine
 from thinktwice.errors import ConfigError, DataError
+from thinktwice.methods.planning.findings import findings
 from thinktwice.methods.planning.tokens import Inventory, Line, Placement
 from thinktwice.methods.planning.typers import Solution, build_typer, embedder_of, load_typer, type_names
+from thinktwice.records import Finding, TraceRecord
 from thinktwice.render import Render
 from thinktwice.types import Completion, Control, ControlToken, Example, Problem, Sampling, Step, StepKind, Task, Trace
 
@@ -166,18 +168,36 @@ class Planning:
 
     def solve(self, problems: Sequence[Problem], engine: Engine, render: Render, sampling: Sampling) -> list[Trace]:
         """Answer problems; the plan is in the trace, not in the reply."""
+        return self.go_on(problems, [()] * len(problems), engine, render, sampling, [p.key for p in problems])
+
+    def go_on(
+        self,
+        problems: Sequence[Problem],
+        begun: Sequence[Sequence[int]],
+        engine: Engine,
+        render: Render,
+        sampling: Sampling,
+        keys: Sequence[int],
+    ) -> list[Trace]:
+        """Answer problems whose replies have been begun, whole lines with their blocks; a trace is what comes after."""
         blocks = self.blocks(render)
         first = blocks.prefix if self.constrained else ()  # follows by necessity, so it is read with the prompt
         controls, rules = self.policy(blocks)
         rules = (*rules, *(NoUndo(render.control_id(token)) for token in self.silenced))
         done = engine.generate(
-            [(*render.prompt(p), *first) for p in problems],
+            [(*render.prompt(p), *reply, *first) for p, reply in zip(problems, begun, strict=True)],
             sampling,
             controls=controls,
             rules=rules,
-            keys=[p.key for p in problems],
+            keys=keys,
         )
         return [self._trace(p, c, first, blocks, render) for p, c in zip(problems, done, strict=True)]
+
+    def findings(
+        self, problems: Sequence[Problem], records: Sequence[TraceRecord], render: Render, task: Task, weights: Path
+    ) -> tuple[Finding, ...]:
+        """Return what the answers say of types, steps and tokens, and where the tokens' rows lie."""
+        return findings(self, problems, records, render, task, weights)
 
     def policy(self, blocks: Blocks) -> tuple[tuple[Control, ...], tuple[LogitsRule, ...]]:
         """Return the controls and rules of this way to decode."""

@@ -1,0 +1,91 @@
+"""What methods found in their arms' answers, and what was found out about the run afterwards: tables and pictures."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from thinktwice.config import parse
+from thinktwice.records import Finding, Summary
+from thinktwice.report.chart import Plot, both, legend, svg
+
+BEFORE = " (before)"
+_NUMBER = re.compile(r"[+−-]?[\d.,]+(\s*%)?(\s*\([^()]*\))?|[<>]\s*[\d.]+|–|[+−-]?[\d.,]+ (to|→) [+−-]?[\d.,]+")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One finding, ready to be laid out."""
+
+    finding: Finding
+    numbers: tuple[bool, ...]
+    """Of each column: whether it holds numbers, which stand at its right edge."""
+    picture: Markup | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The findings of one arm, or of one look at the run."""
+
+    name: str
+    arm: bool
+    """Whether the name is an arm's."""
+    tables: tuple[Table, ...]
+
+
+def gather_findings(summary: Summary | None, notes: Mapping[str, Any], first: Sequence[str] = ()) -> list[Found]:
+    """Return everything that was found: arm by arm, those in `first` before the others, then the notes of the run.
+
+    A note is shown when it has `findings`; any other is not ours to show.
+    """
+    by_arm = summary.findings if summary is not None else {}
+    order = sorted(by_arm, key=lambda name: first.index(name) if name in first else len(first))
+    found = [Found(name, True, tuple(map(_table, by_arm[name]))) for name in order if by_arm[name]]
+    for name, note in notes.items():
+        saved = note.get("findings") if isinstance(note, Mapping) else None
+        if isinstance(saved, list) and saved:
+            tables = (parse(Finding, row, f"notes/{name}.json") for row in saved)
+            found.append(Found(name, False, tuple(map(_table, tables))))
+    return found
+
+
+def _table(finding: Finding) -> Table:
+    columns = [[row[i] for row in finding.rows if i < len(row)] for i in range(len(finding.columns))]
+    numbers = tuple(any(cells) and all(_NUMBER.fullmatch(c) for c in cells if c) for cells in columns)
+    return Table(finding, numbers, places(finding.points, finding.title) if finding.points else None)
+
+
+def places(points: Sequence[tuple[float, float, str]], title: str) -> Markup:
+    """Draw places on a plane, one colour a name; what is " (before)" is hollow, in the colour of what it became.
+
+    Args:
+        points: (x, y, what).
+        title: of the table they go with.
+    """
+    names = list(dict.fromkeys(name.removesuffix(BEFORE) for _, _, name in points))
+    colours = {name: number % 8 for number, name in enumerate(names)}
+    xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
+
+    def draw(narrow: bool) -> Markup:
+        plot = Plot(_span(xs), _span(ys), *((340, 280) if narrow else (560, 360)), left=8, right=8, top=8, bottom=8)
+        parts = []
+        for name in names:
+            parts.append(f'<g class="series c{colours[name]}">')
+            for x, y, own in points:
+                if own.removesuffix(BEFORE) == name:
+                    cx, cy = plot.at(x, y)
+                    look = "ring" if own.endswith(BEFORE) else "dot"
+                    parts.append(
+                        f'<circle class="{look}" cx="{cx}" cy="{cy}" r="4.5"><title>{escape(own)}</title></circle>'
+                    )
+            parts.append("</g>")
+        return svg(plot, f"{title}, drawn", parts)
+
+    return both(draw) + legend(names, colours)
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    room = 0.07 * ((max(values) - min(values)) or 1.0)
+    return min(values) - room, max(values) + room
