@@ -52,6 +52,62 @@ def test_gsm8k_without_a_final_number_is_quarantined(tmp_path, answer):
     assert {p.answer for p in got.splits["dev"]} <= {f"{i}000" for i in range(1, 200)} | {"0"}
 
 
+def write_gsm8k(directory):
+    for name, numbers in (("train", range(30)), ("test", range(1000, 1010))):
+        rows = [
+            {"question": f"{n} and 1?", "answer": f"It is {n}+1 = <<{n}+1={n + 1}>>{n + 1}.\n#### {n + 1:,}"}
+            for n in numbers
+        ]
+        (directory / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def test_gsm8k_with_another_answer_line(tmp_path):
+    write_gsm8k(tmp_path)
+    usual = load_task("gsm8k", path=str(tmp_path), dev=5)
+    got = load_task("gsm8k", path=str(tmp_path), dev=5, answer_line="The answer is: {answer}")
+    assert usual.splits["test"][0].solution == "It is 1000+1 = 1001.\n#### 1,001"
+    assert got.splits["test"][0].solution == "It is 1000+1 = 1001.\nThe answer is: 1001"
+    assert [p.id for p in got.splits["train"]] == [p.id for p in usual.splits["train"]]
+    for p in got.splits["test"]:
+        assert got.score(p, p.solution).value == usual.score(p, p.solution).value == 1
+    assert usual.oracle is not None
+    assert got.oracle is None  # it reads `#### N`
+    with pytest.raises(ConfigError, match=r"has no \{answer\}"):
+        load_task("gsm8k", path=str(tmp_path), dev=5, answer_line="####")
+
+
+def test_gsm8k_and_svamp_as_the_public_code_scores_them(tmp_path):
+    write_gsm8k(tmp_path)
+    (tmp_path / "svamp.json").write_text(
+        json.dumps([{"Body": "One", "Question": "Two?", "Equation": "( 1.0 + 2.0 )", "Answer": 3.0}])
+    )
+    for name, options, dotted, zeros in (
+        ("gsm8k", {"path": str(tmp_path), "dev": 5}, 0, 0),
+        ("svamp", {"path": str(tmp_path / "svamp.json")}, 1, 1),
+    ):
+        strict, compat = (load_task(name, **options, compat=c) for c in (False, True))
+        p = strict.splits["test"][0]
+        for reply, value in (
+            (f"The answer is: {p.answer}", 1),
+            (f"The answer is: {p.answer}.", dotted),
+            (f"The answer is: {p.answer}.00", zeros),
+            (f"#### {p.answer}", 0),
+        ):
+            assert strict.score(p, reply).value == 1
+            assert compat.score(p, reply).value == value, (name, reply)
+
+
+def test_svamps_equation_is_a_step(tmp_path):
+    rows = [
+        {"Body": "One", "Question": "Two?", "Equation": "( 1.0 + 2.0 )", "Answer": 3.0},
+        {"Body": "A", "Question": "B?", "Answer": 3.0},
+    ]
+    (tmp_path / "svamp.json").write_text(json.dumps(rows))
+    with_equation, without = load_task("svamp", path=str(tmp_path / "svamp.json")).splits["test"]
+    assert with_equation.solution == "( 1.0 + 2.0 )\nThe answer is: 3"
+    assert without.solution is None
+
+
 @needs_data
 @pytest.mark.parametrize(
     ("name", "path", "count", "first"),

@@ -1,6 +1,6 @@
 r"""Answers of the MATH dataset: which expression a reply states, and whether it equals the reference exactly.
 
-Equality is of exact values (`algebra`, `latex`): `\frac{2}{4}`, `0.5` and `1/2` are one answer, `0.333` and `1/3` are
+Equality is of exact values (`answers`, `latex`): `\frac{2}{4}`, `0.5` and `1/2` are one answer, `0.333` and `1/3` are
 two; `\sqrt{12}` is `2\sqrt{3}`, `(x+1)^2` is `x^2+2x+1`, `\{2, 1\}` is `1, 2`, `(1, 2)` is not `(2, 1)`. Units, `x =`,
 percent and degree signs, dollars and LaTeX's spacing are ignored, as the field does. What is none of this is compared
 as text. There is no tolerance, and nothing that a model wrote is evaluated.
@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from thinktwice.scoring import latex
 from thinktwice.scoring.algebra import Unworkable, Value
+from thinktwice.scoring.answers import same
 from thinktwice.scoring.typography import clean
 from thinktwice.types import Score
 
@@ -82,7 +83,7 @@ def equal(one: str, other: str) -> bool:
     r"""Say whether two expressions are the same answer.
 
     Example:
-        >>> equal(r"\\frac{\\sqrt{12}}{4}", "sqrt(3)/2")
+        >>> equal(r"\frac{\sqrt{12}}{4}", "sqrt(3)/2")
         True
     """
     if plain(one) == plain(other):
@@ -91,7 +92,7 @@ def equal(one: str, other: str) -> bool:
     if a is None or b is None:
         return False
     try:
-        return latex.same(a, b)
+        return same(a, b)
     except Unworkable:
         return False
 
@@ -100,7 +101,7 @@ def score(reply: str, reference: str) -> Score:
     r"""Judge a reply by the expression it states: 1.0 when it equals the reference exactly, else 0.0. Law: pure.
 
     Example:
-        >>> score("so x is one half.\nThe answer is: 0.5", r"\\frac{1}{2}").value
+        >>> score("so x is one half.\nThe answer is: 0.5", r"\frac{1}{2}").value
         1.0
     """
     found = stated(reply)

@@ -16,7 +16,7 @@ def find(question: str) -> tuple[str, ...]:
 
     Options are taken in the order of their letters, each from its first place after the one before.
     """
-    for shape in (r"(?:^|\s)\({}\)\s*", r"(?:^|\s){}\.\s*(?=\S)"):
+    for shape in (r"(?:^|\s)\({}\)\s*", r"(?:^|\s){}\.\s+", r"(?:^|\s){}\.(?=\S)"):
         opened, ended = [], 0
         for name in choice.LETTERS:
             mark = re.compile(shape.format(name)).search(question, ended)

@@ -1,9 +1,10 @@
 """TruthfulQA, one right answer of several (Lin et al. 2022, Apache-2.0). Never a headline: it can be gamed.
 
-A linear model with ten features of the options, which never sees the question, is right on 106 of the 164 test
-questions below (64.6 %; chance is 22 %), and published trees reach 79.6 %. What a model gains on it by tuning may be
-the habits of those who wrote the options. 164 questions can show a difference of 8.5 points at best, and six of them
-are nearly the same as a training question. Report it beside something else, with a question-blind baseline.
+A linear model with ten features of the options, which never sees the question, is right on 111 of the agent's 164 test
+questions (67.7 %, see its test; another such model on 106; chance is 22 %), and published trees reach 79.6 %. What a
+model gains on it by tuning may be the habits of those who wrote the options. 164 questions can show a difference of 8.5
+points at best, and six of them are nearly the same as a training question. Report it beside something else, with a
+question-blind baseline.
 """
 
 import logging
@@ -43,7 +44,7 @@ def load(
     quarantine: str | None = None,
     compat: bool = False,
 ) -> Task:
-    """TruthfulQA (MC1): GAMEABLE, 64.6 % are answered without the question; (agent) with `[rag]`/`[reason]` steps.
+    """TruthfulQA (MC1): GAMEABLE, two in three are right without the question; (agent) with `[rag]`/`[reason]` steps.
 
     The published set has one split, which is test. Its right answer always comes first, so options are shuffled, by the
     question's own hash. The agent's files are those of Jin et al. 2025.
