@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from thinktwice import pipeline
+from thinktwice import answer, pipeline
 from thinktwice.cli.migrate.recipe import migrate_planning
 from thinktwice.config import Recipe, load, merge, parse
 from thinktwice.methods import build_method
@@ -20,6 +20,7 @@ from thinktwice.tasks import TASKS
 from thinktwice.train.adapters import load_adapter
 from thinktwice.train.adapters import merge as merged
 from thinktwice.train.settings import Training
+from thinktwice.types import Sampling
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("recipes/planning_*.yaml"))
@@ -129,6 +130,35 @@ def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = model(torch.tensor(PROBE)).logits
     return found
+
+
+def test_a_run_with_a_learned_prefix_answers_as_its_adapter_does(tmp_path: Path) -> None:
+    data = strategyqa(tmp_path)
+    changes = {
+        "model.path": random_llama(tmp_path / "model", ["Was ship number there? True False launched war ended"]),
+        "task.path": data,
+        "task.dev": 3,
+        "task.train": 6,
+        "train.mode": "prefix-tuning",
+        "train.prefix_tokens": 3,
+        "train.precision": "fp32",
+        "train.steps": 3,
+        "train.warmup_steps": 0,
+        "train.lr": 0.1,
+        "train.eval_every": 0,
+        "decode.max_new_tokens": 8,
+        "evaluation.num_test": 2,
+    }  # fmt: skip
+    recipe = load(Recipe, ROOT / "recipes/planning_strategyqa.yaml", [f"{k}={v}" for k, v in changes.items()])
+    root = pipeline.run_recipe(recipe, tmp_path / "run")
+    adapter = root.rename(tmp_path / "moved") / "stages/train-typed/model"
+    saved = answer.open_model(str(adapter))
+    rows = [json.loads(line) for line in (tmp_path / "moved/traces/typed.jsonl").read_text().splitlines()]
+    answers = [saved.answer(row["question"], Sampling(max_new_tokens=8)) for row in rows]
+    assert [[list(s.token_ids) for s in a.steps] for a in answers] == [
+        [s["token_ids"] for s in row["trace"]["steps"]] for row in rows
+    ]
+    assert size(adapter, "*.safetensors") < 0.01 * size(tmp_path / "moved/stages/base", "*.safetensors")
 
 
 def test_a_recipe_runs_end_to_end_and_its_checkpoint_is_small_reloads_and_merges(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ CASES: list[Case] = [
     ("train", TYPED, [*MODE, "lora"], "training.lora_alpha training.lora_dropout", (32, 0.0), (16, 0.05)),
     ("train", TYPED, [*MODE, "prompt-tuning"], "training.mode", "full", "prompt-tuning"),
     ("train", TYPED, [*MODE, "prompt-tuning"], "control_trains", True, False),
+    ("train", [], [*MODE, "prefix-tuning"], "training.mode", "full", "prefix-tuning"),
+    ("train", [*MODE, "prefix-tuning"], ["--num_general_prefix_tokens", "5"], "training.prefix_tokens", 3, 5),
     ("train", LORA, ["--lora_module", "atten"], "training.lora_targets", ("mlp",), ("atten",)),
     ("train", LORA, ["--lora_module", "both"], "training.lora_targets", ("mlp",), ("mlp", "atten")),
     ("train", LORA, ["--int8_training", "True"], "training.mode training.bits", ("lora", 4), ("qlora", 8)),

@@ -13,9 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from thinktwice.decode.prefix import ATTENTION
 from thinktwice.errors import ModelError
 
-BACKENDS = ("sdpa", "eager")
+BACKENDS = ("sdpa", "eager", ATTENTION)
 """Attention implementations that take any mask."""
 
 _verified: "weakref.WeakSet[PreTrainedModel]" = weakref.WeakSet()

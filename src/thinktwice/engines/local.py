@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from thinktwice.decode.cache import check_editable, context_length, vocabulary_size
 from thinktwice.decode.loop import Decoder, Event, decode, eos_ids_of
+from thinktwice.decode.prefix import has_prefix, load_prefix
 from thinktwice.decode.rows import LogitsRule
 from thinktwice.decode.stops import to_text_of
 from thinktwice.engines.fingerprint import fingerprint
@@ -111,7 +112,9 @@ class LocalEngine:
                 path, dtype=dtype, use_safetensors=True, revision=revision, attn_implementation=words
             )
             tokenizer = AutoTokenizer.from_pretrained(adapter if _has_tokenizer(adapter) else path, revision=revision)
-            if adapter is not None:
+            if has_prefix(adapter):
+                load_prefix(model, str(adapter))
+            elif adapter is not None:
                 model.load_adapter(str(adapter))
         except (OSError, ValueError, ImportError, KeyError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

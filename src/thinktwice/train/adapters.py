@@ -17,12 +17,14 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
+from thinktwice.decode.prefix import attach_prefix, has_prefix, load_prefix, save_prefix, states_of
 from thinktwice.errors import ModelError
 from thinktwice.train.objective import embedding, output_head
 from thinktwice.train.settings import Training
 from thinktwice.train.vocab import (
     base_fingerprint,
     control_token_ids,
+    encode_plain,
     load_model,
     load_tokenizer,
     quiet,
@@ -88,6 +90,25 @@ def attach_rows(model: PreTrainedModel, settings: Training, new_ids: Sequence[in
         adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
     return adapted
+
+
+START = "Solve the problem step by step, one line at a time, and state the answer at the end.\n"
+"""A learned prefix starts as the keys and values of this text, as often as it takes."""
+
+
+def attach_learned_prefix(
+    model: PreTrainedModel, settings: Training, tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedModel:
+    """Give a model a prefix that is trained, and freeze everything else (prefix tuning).
+
+    Raises:
+        ModelError: its attention takes no prefix.
+    """
+    text = encode_plain(tokenizer, START)
+    ids = (text * (settings.prefix_tokens // len(text) + 1))[: settings.prefix_tokens]
+    states = states_of(model, ids)
+    model.requires_grad_(False)
+    return attach_prefix(model, states)
 
 
 def _matrices(model: PreTrainedModel) -> list[str]:
@@ -157,6 +178,8 @@ def save_adapter(
 ) -> Path:
     """Write the adapter, its trained rows and the tokenizer. Law: the base's matrices are never copied into it."""
     record = json.dumps({"base": base_dir, "fingerprint": fingerprint}, indent=1)
+    if not isinstance(model, PeftModel):
+        model = _PrefixAlone(model)
     return save_model(
         model,
         tokenizer,
@@ -167,6 +190,17 @@ def save_adapter(
     )
 
 
+class _PrefixAlone(nn.Module):
+    """A model of which only the prefix is saved."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def save_pretrained(self, folder: Path, *, save_embedding_layers: bool) -> None:
+        save_prefix(self.model, folder)
+
+
 def is_adapter(folder: str | Path) -> bool:
     """Return whether a directory holds an adapter rather than a whole model."""
     return (Path(folder) / "adapter_config.json").is_file()
@@ -174,13 +208,17 @@ def is_adapter(folder: str | Path) -> bool:
 
 def load_adapter(
     adapter_dir: Path, base_dir: str | Path | None = None, dtype: torch.dtype | str = torch.float32
-) -> PeftModel:
+) -> PreTrainedModel | PeftModel:
     """Return base and adapter together, ready to be used. Law: never over a base it was not trained on.
 
     Raises:
         ModelError: the base is not found or has other weights.
     """
     base = _find_base(adapter_dir, base_dir)
+    if has_prefix(adapter_dir):
+        prefixed: Any = load_prefix(load_model(base, dtype), adapter_dir)
+        prefixed.eval()
+        return cast(PreTrainedModel, prefixed)
     with quiet():
         adapted: PeftModel = PeftModel.from_pretrained(load_model(base, dtype), str(adapter_dir))
     return adapted.eval()
@@ -194,9 +232,17 @@ def merge(adapter_dir: Path, out: Path, base_dir: str | Path | None = None, dtyp
         out: a new model directory.
         base_dir: default: the base the adapter was trained over. Never a quantised one.
         dtype: of the saved weights; default: the base's. The sum itself is made in fp32.
+
+    Raises:
+        ModelError: it is a prefix.
     """
+    if has_prefix(adapter_dir):
+        raise ModelError(
+            "A learned prefix is no change of weights, so that no plain model can hold it; use the adapter's directory."
+        )
     base = _find_base(adapter_dir, base_dir)
-    merged: Any = load_adapter(adapter_dir, base).merge_and_unload(safe_merge=True)
+    adapted: Any = load_adapter(adapter_dir, base)
+    merged = adapted.merge_and_unload(safe_merge=True)
     nn.Module.to(merged, dtype or stored_dtype(base) or torch.float32)
     tokens = {**control_token_ids(base), **control_token_ids(adapter_dir)}
     return save_model(merged, load_tokenizer(adapter_dir), out, control_tokens=tokens)

@@ -55,7 +55,7 @@ def fit(
     Law: audited before step 1 (audit.json, `on_audit`); killed anywhere and called again, it ends with the same
     weights; called after the end, it returns at once; called with other settings or data, it refuses.
 
-    Full training saves a plain model directory in the base's dtype; lora and qlora save an adapter over `base_dir`.
+    Full training saves a plain model directory in the base's dtype; every other mode saves an adapter over `base_dir`.
     Beside it: audit.json, metrics.jsonl, and the same numbers as `trainer_state.json` (`eval_acc` is what `evaluate`
     returned every `eval_every` steps and at the end).
 
@@ -182,7 +182,7 @@ def _is_done(final: Path, identity: dict[str, Any]) -> bool:
 def _load(base_dir: str | Path, settings: Training) -> torch.nn.Module:
     if settings.mode == "full":
         return load_model(base_dir)
-    from thinktwice.train.adapters import attach_lora, attach_rows, load_quantised
+    from thinktwice.train.adapters import attach_learned_prefix, attach_lora, attach_rows, load_quantised
 
     device = choose_device()
     precision = choose_precision(settings, device)
@@ -190,6 +190,8 @@ def _load(base_dir: str | Path, settings: Training) -> torch.nn.Module:
     quantised = settings.mode == "qlora"
     model = load_quantised(base_dir, dtype, settings.bits) if quantised else load_model(base_dir, dtype)
     torch.manual_seed(settings.seed)  # the adapters' initial weights
+    if settings.mode == "prefix-tuning":
+        return attach_learned_prefix(model, settings, load_tokenizer(base_dir))
     attach = attach_rows if settings.mode == "prompt-tuning" else attach_lora
     return attach(model, settings, tuple(control_token_ids(base_dir).values()))
 

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from thinktwice.decode.prefix import ATTENTION
 from thinktwice.errors import ModelError
 from thinktwice.train.batch import Batch, visible
 
 HEAD_CHUNK = 1 << 27
 """Logits held at once, in elements (half a GB in fp32); more are computed in recomputed chunks."""
-LAYOUT_ATTENTION = ("sdpa", "eager")
+LAYOUT_ATTENTION = ("sdpa", "eager", ATTENTION)
 """Attention backends that take an arbitrary 4-D mask."""
 
 

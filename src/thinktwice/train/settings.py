@@ -9,7 +9,7 @@ from typing import Any, Literal
 from thinktwice.errors import ConfigError
 
 Backend = Literal["loop", "trl"]
-Mode = Literal["full", "lora", "qlora", "prompt-tuning"]
+Mode = Literal["full", "lora", "qlora", "prompt-tuning", "prefix-tuning"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Attention = Literal["auto", "layout", "unrolled"]
@@ -27,7 +27,10 @@ class Training:
     """loop: this package's own loop, one process; trl: behind TRL's SFTTrainer (several processes, by accelerate)."""
     mode: Mode = "full"
     """full: every weight; lora: adapters and the control tokens' rows; qlora: the same over a quantised base;
-    prompt-tuning: the control tokens' rows and nothing else."""
+    prompt-tuning: the control tokens' rows and nothing else; prefix-tuning: keys and values before the text, in every
+    layer, and nothing else."""
+    prefix_tokens: int = 16
+    """prefix-tuning only: how many positions the prefix has."""
     bits: Literal[4, 8] = 4
     """qlora only: 4 (NF4) or 8 (LLM.int8) bits a weight of the base."""
     steps: int | None = None
@@ -95,7 +98,7 @@ class Training:
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "grad_accumulation", "log_every", "lora_rank", "lora_alpha")
-        for name in positive:
+        for name in (*positive, "prefix_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be at least 1.")
         for name in ("steps", "tokens_per_step", "max_length"):
@@ -126,6 +129,8 @@ class Training:
             )
         if not self.lora_targets:
             raise ConfigError('training.lora_targets is empty; use ["all-linear"] or name layers.')
+        if self.mode == "prefix-tuning" and self.backend != "loop":
+            raise ConfigError("training.mode=prefix-tuning is trained by this package's own loop; set backend=loop.")
         if self.optimizer == "muon" and self.mode != "full":
             raise ConfigError("training.optimizer=muon is for mode=full; adapters are trained with adamw.")
 

@@ -220,8 +220,8 @@ def prepare_base(
 ) -> dict[str, int]:
     """Save `base` with the control tokens' rows in it, and return {token: id}. Law: complete or not there.
 
-    Adapters are trained over this directory, so that nothing of the vocabulary is re-drawn when they are loaded; nor are
-    the rows of control tokens that the base has from a training of its own. The weights keep the base's own dtype.
+    Adapters are trained over this directory, so that nothing of the vocabulary is re-drawn when they are loaded.
+    Control tokens that the base has from a training of its own keep their rows, and the weights the base's own dtype.
     """
     model, tokenizer = load_model(base, dtype="auto"), load_tokenizer(base)
     known = control_token_ids(base)
