@@ -149,9 +149,7 @@ class _Translation:
         command = "thinktwice run FILE"
         if self.script == "step_type":
             command = f"thinktwice train FILE --arm {list(arms)[-1]}"
-            self.notes.append(
-                "the types are fitted first and saved in stages/collect-ARM/fitted; thinktwice types shows them."
-            )
+            self.notes.append("the types are fitted first and saved in stages/collect-ARM/fitted.")
         return Migrated(tree, command, tuple(self.notes))
 
     def _name(self, method: Mapping[str, Any]) -> str:
