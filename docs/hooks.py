@@ -237,13 +237,15 @@ def migration(method: str) -> str:
     """Return a table of the flags that `thinktwice migrate` reads, by script."""
     rows = []
     for flag in import_module(f"thinktwice.cli.migrate.{method}").FLAGS:
-        here = flag.becomes or ("**refused**" if flag.refused else "nothing")
         unless = [value_of(value) for value in flag.harmless if value not in (False, "")]
-        refused = f"refused{' but for ' + ', '.join(unless) if unless else ''}: {flag.refused}" if flag.refused else ""
-        scripts = ", ".join(flag.scripts)
-        said = " ".join(part[:1].upper() + part[1:] for part in (flag.differs, refused) if part)
-        rows.append((", ".join(code(f"--{name}") for name in flag.names), scripts, cell(here), cell(said)))
-    return table(("flag", "of", "here", "what to know"), rows)
+        parts = [f"{flag.becomes}."] if flag.becomes else [] if flag.refused else ["Nothing."]
+        parts += [flag.differs[:1].upper() + flag.differs[1:]] if flag.differs else []
+        but = f" (but for {', '.join(unless)})" if unless else ""
+        parts += [f"**Refused**{but}: {flag.refused}"] if flag.refused else []
+        rows.append(
+            (", ".join(code(f"--{name}") for name in flag.names), ", ".join(flag.scripts), cell(" ".join(parts)))
+        )
+    return table(("flag", "of", "here"), rows)
 
 
 def default_of(field: "dataclasses.Field[Any]") -> str:
