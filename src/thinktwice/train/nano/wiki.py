@@ -34,7 +34,9 @@ _PHRASES = (
     *(" are the same.\n", " are different.\n", " years.\n", " years?\n", " was born?\n", " died?\n", " was founded?\n"),
     *("?\n", ".\n", "Was ", "Did ", "Is ", "So ", "The answer is: ", "True", "False"),
 )
-WORDS = (*_NAMES, *_PLACES, *(f"{number:02}" for number in range(100)), *_PHRASES)
+TAGS = ("[memory] ", "[reason] ")
+"""A step's kind as plain text, for the arm that has it so. Never met in pretraining."""
+WORDS = (*_NAMES, *_PLACES, *(f"{number:02}" for number in range(100)), *_PHRASES, *TAGS)
 """No phrase begins or ends inside a name; a year is two tokens, its century and the rest."""
 
 
@@ -72,7 +74,7 @@ class Wiki:
     @property
     def pattern(self) -> str:
         """One alternative for each kind of phrase, longest first."""
-        longest_first = sorted((*_PHRASES, *_NAMES, *_PLACES), key=len, reverse=True)
+        longest_first = sorted((*_PHRASES, *TAGS, *_NAMES, *_PLACES), key=len, reverse=True)
         return "|".join([*map(re.escape, longest_first), r"\d\d"])
 
     @cached_property
