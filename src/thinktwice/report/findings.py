@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from thinktwice.config import parse
 from thinktwice.records import Finding, Summary
 from thinktwice.report.chart import Plot, both, legend, svg
+from thinktwice.show import printable
 
 BEFORE = " (before)"
 _NUMBER = re.compile(r"[+−-]?[\d.,]+(\s*%)?(\s*\([^()]*\))?|[<>]\s*[\d.]+|–|[+−-]?[\d.,]+ (to|→) [+−-]?[\d.,]+")
@@ -64,6 +65,7 @@ def places(points: Sequence[tuple[float, float, str]], title: str) -> Markup:
         points: (x, y, what).
         title: of the table they go with.
     """
+    points, title = [(x, y, printable(name)) for x, y, name in points], printable(title)
     names = list(dict.fromkeys(name.removesuffix(BEFORE) for _, _, name in points))
     colours = {name: number % 8 for number, name in enumerate(names)}
     xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
