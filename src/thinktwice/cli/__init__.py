@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import attribute, label, look, make, migrate, serve, watch, work
+from thinktwice.cli import attribute, label, look, make, migrate, serve, types, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -23,6 +23,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (attribute.attribute, "thinktwice attribute runs/planning --arm typed"),
     (look.report, "thinktwice report runs/backtrack runs/slower --open"),
     (serve.ui, "thinktwice ui --open"),
+    (types.types, "thinktwice types fit recipes/planning.yaml --selection-method k-means --num-types 5 --out types/k5"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
     (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),
     (

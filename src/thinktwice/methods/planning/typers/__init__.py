@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from thinktwice.errors import ConfigError, DataError, nearest
 from thinktwice.methods.planning.typers.artefact import read_typer
@@ -12,11 +12,14 @@ from thinktwice.methods.planning.typers.embedding import Embed, Solution, embedd
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Embed", "Solution", "StepTyper", "build_typer", "embedder_of", "load_typer", "type_names"]
+__all__ = ["EMBEDDED", "Embed", "Solution", "StepTyper", "build_typer", "embedder_of", "load_typer", "type_names"]
 
 
 class StepTyper(Protocol):
     """Gives every step its types. A typer is a value: `fit` returns the fitted one."""
+
+    kind: ClassVar[str]
+    """Its name in `KINDS`."""
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -48,6 +51,9 @@ KINDS: "Mapping[str, str]" = {
 ALIASES = {
     "operators": "+-*/", "labels": "memory", "kmeans": "k-means", "tfidf": "tf-idf", "sq-vae": "vae", "sqvae": "vae",
 }  # fmt: skip
+
+EMBEDDED = frozenset({"k-means", "vae"})
+"""The kinds that read embeddings; all others read text or labels."""
 
 
 def type_names(kind: str, num_types: int, labels: tuple[str, ...]) -> tuple[str, ...]:

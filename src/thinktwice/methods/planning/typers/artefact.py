@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinktwice.config import to_dict
+from thinktwice.config import parse, to_dict
 from thinktwice.errors import DataError
 from thinktwice.methods.planning.typers.embedding import Embed, Solution
 from thinktwice.run import write_json
@@ -142,6 +142,19 @@ def check_embedder(kind: str, fit: Fit | None, embed: Embed | None) -> Embed:
             f"this {kind} typer was fitted on embeddings of {fitted.embedder}, not of {embed.identity}. {_AGAIN}"
         )
     return embed
+
+
+def facts(saved: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a `typer.json` says about its fit, in words for a person, in order."""
+    told = {"source of types": str(saved["kind"])}
+    if saved["fit"] is None:
+        return told
+    fit = parse(Fit, saved["fit"], FILE)
+    told |= {
+        "fitted on": f"{fit.steps:,} steps of {fit.problems:,} problems, seed {fit.seed}",
+        "types in use": f"{fit.used} of {len(fit.counts)}, as spread as {fit.perplexity:.1f} equally frequent ones",
+    }
+    return told | ({"embedder": fit.embedder} if fit.embedder else {})
 
 
 _AGAIN = "Fit it again (thinktwice types fit), or leave method.artefact out."

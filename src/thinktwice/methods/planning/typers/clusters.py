@@ -173,7 +173,7 @@ class TfIdf:
         chosen = sorted(weight, key=lambda word: (-round(weight[word], 9), word))[: len(self.types)]
         if len(chosen) < len(self.types):
             raise DataError(
-                f"{self.kind} needs {len(self.types)} words that stand in 2 steps or more and at most half of them, but "
+                f"{self.kind} needs {len(self.types)} words that stand in 2 steps or more and at most half; but "
                 f"{len(counted)} steps of {len(solutions)} problems have {len(chosen)}. Lower method.num_plan_types."
             )
         fitted = replace(self, words=tuple(chosen), idf=tuple(idf[word] for word in chosen))

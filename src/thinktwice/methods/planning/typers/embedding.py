@@ -92,12 +92,19 @@ class ModelEmbedder:
             texts = [
                 (*prompt, *(i for ids in lines for i in ids)) for prompt, lines in zip(prompts, steps, strict=True)
             ]
-            for prompt, lines, states in zip(prompts, steps, self.engine.token_states(texts), strict=True):
+            for prompt, lines, states in zip(prompts, steps, self._states(texts, chunk), strict=True):
                 at = len(prompt)
                 for ids in lines:
                     found.append(states[at : at + len(ids)].mean(axis=0))
                     at += len(ids)
         return np.stack(found) if found else np.zeros((0, 0), np.float32)
+
+    def _states(self, texts: Sequence[tuple[int, ...]], solutions: Sequence[Solution]) -> "list[NDArray[np.float32]]":
+        try:
+            return self.engine.token_states(texts)
+        except DataError as error:
+            longest = max(range(len(texts)), key=lambda index: len(texts[index]))
+            raise DataError(f"problem {solutions[longest].problem_id}: {error}") from error
 
     def _encoded(self, solution: Solution) -> list[tuple[int, ...]]:
         """Return the ids of each step: its line as training has it, line break included."""
