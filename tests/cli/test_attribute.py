@@ -50,14 +50,14 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_wrong_answers_are_looked_into_printed_kept_and_reported(call: Call, run_dir: Path) -> None:
-    code, out, err = call("attribute", str(run_dir), "--arm", "typed", "--problems", "2", "--samples", "3")
+    code, out, err = call("attribute", str(run_dir), "--arm", "typed", "--problems", "2", "--samples", "5")
     assert code == 0, err
     assert "What wrong answers are put down to" in out
     assert "Interventions on types" in out
     assert out.splitlines()[-1].endswith("notes/attribution-typed.json")
     assert "2 of 2 wrong answers" in err
     note = json.loads((run_dir / "notes" / "attribution-typed.json").read_text())
-    assert (note["arm"], note["samples"], len(note["cases"])) == ("typed", 3, 2)
+    assert (note["arm"], note["samples"], len(note["cases"])) == ("typed", 5, 2)
     assert all(len(case["right"]) == len(case["types"]) + 1 for case in note["cases"])
     html = report(run_dir).read_text()
     assert "attribution typed, looked into afterwards" in html

@@ -21,7 +21,7 @@ def attribute(
         str | None, typer.Option(help="Whose wrong answers.", show_default="the headline's, if it plans")
     ] = None,
     problems: Annotated[int, typer.Option(help="At most so many wrong answers, drawn by chance.", min=1)] = 200,
-    samples: Annotated[int, typer.Option(help="Continuations sampled after each line.", min=2)] = 16,
+    samples: Annotated[int, typer.Option(help="Continuations sampled after each line.", min=5)] = 32,
     temperature: Annotated[float, typer.Option(help="Of the continuations.", min=0.0)] = 1.0,
 ) -> None:
     """Ask of an arm's wrong answers whether memory or reasoning failed, and how far to trust what is found.

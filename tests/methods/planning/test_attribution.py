@@ -11,7 +11,7 @@ import pytest
 from thinktwice.engines.scripted import ScriptedEngine
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods.planning import Planning
-from thinktwice.methods.planning.attribution import Attribution, attribute, faulty_line, first_false
+from thinktwice.methods.planning.attribution import Attribution, attribute, faulty_line, first_false, usually
 from thinktwice.methods.planning.blame import tables
 from thinktwice.records import TraceRecord
 from thinktwice.render import Render
@@ -25,15 +25,17 @@ REPLIES = {
     "slip of reason": ("memory|m one", "memory|m two", "reason|r three!", "answer|a no"),
     "knows no better": ("memory|m one", "memory|m two!", "reason|r three", "answer|a no"),
     "repaired by luck": ("memory|m one", "memory|m two", "reason|r three!", "answer|a no"),
+    "repaired by a coin": ("memory|m two", "memory|m one", "reason|r three!", "answer|a no"),
     "wrong type": ("memory|m one", "reason|m two!", "reason|r three", "answer|a no"),
     "idle before": ("memory|m one", "memory|m one~", "memory|m two", "reason|r three!", "answer|a no"),
 }
 PLANTED = {
     "slip of memory": 4, "slip of reason": 3, "knows no better": 2, "repaired by luck": 1, "wrong type": 1,
-    "idle before": 1,
+    "idle before": 1, "repaired by a coin": 1,
 }  # fmt: skip
-MENDED = ("slip of memory", "knows no better", "repaired by luck", "wrong type")
+MENDED = ("slip of memory", "knows no better", "repaired by luck", "repaired by a coin", "wrong type")
 """What the right memory lines make right."""
+FACTS = "m one\nm two\n"
 
 
 class Planted(ScriptedEngine):
@@ -54,7 +56,12 @@ class Planted(ScriptedEngine):
         fault, _, reply = text.partition("\n")
         self.asked.append((self._temperature, reply))
         fault = fault.rpartition(" ")[0]
-        right = fault in MENDED if not self._temperature else "!" not in reply and fault != "knows no better"
+        if not self._temperature:
+            right = fault in MENDED
+        elif reply == FACTS and fault in ("knows no better", "repaired by a coin"):
+            right = fault == "knows no better"
+        else:
+            right = "!" not in reply and fault != "knows no better"
         return [self._blocks.own["answer"][0], *self._render.encode("a yes" if right else "a no"), END]
 
 
@@ -102,13 +109,14 @@ def test_both_ways_say_of_each_fault_what_they_must(look: Callable[..., tuple[At
         "slip of reason": ("reason", "reason", "reason"),
         "knows no better": ("memory", "memory", ""),
         "repaired by luck": ("reason", "memory", "reason"),
+        "repaired by a coin": ("reason", "reason", "reason"),
         "wrong type": ("memory", "memory", "reason"),
         "idle before": ("reason", "reason", "reason"),
     }
-    assert said["slip of memory"].right == (16, 16, 0, 0, 0)
-    assert said["idle before"].right == (16, 16, 16, 16, 0, 0)
+    assert said["slip of memory"].right == (32, 32, 0, 0, 0)
+    assert said["idle before"].right == (32, 32, 32, 32, 0, 0)
     assert {fault: (case.faulty, case.false_line) for fault, case in said.items()}["idle before"] == (3, 3)
-    assert (found.wrong, found.unfinished, found.judged, len(found.cases)) == (13, 1, True, 12)
+    assert (found.wrong, found.unfinished, found.judged, len(found.cases)) == (14, 1, True, 13)
 
 
 def test_precision_and_recall_are_those_that_were_planted(look: Callable[..., tuple[Attribution, Planted]]) -> None:
@@ -120,14 +128,14 @@ def test_precision_and_recall_are_those_that_were_planted(look: Callable[..., tu
         return f"{100 * part / whole:.1f}\u00a0% ({100 * low:.1f} to {100 * high:.1f})"
 
     assert trust == {
-        ("substitution", "memory"): ("8", share(7, 8), "58.3\u00a0%", "7", share(7, 7)),
-        ("substitution", "reason"): ("4", share(4, 4), "41.7\u00a0%", "5", share(4, 5)),
-        ("resampling", "memory"): ("4", share(4, 4), "58.3\u00a0%", "7", share(4, 7)),
-        ("resampling", "reason"): ("6", share(5, 6), "41.7\u00a0%", "5", share(5, 5)),
+        ("substitution", "memory"): ("8", share(7, 8), "53.8\u00a0%", "7", share(7, 7)),
+        ("substitution", "reason"): ("5", share(5, 5), "46.2\u00a0%", "6", share(5, 6)),
+        ("resampling", "memory"): ("4", share(4, 4), "53.8\u00a0%", "7", share(4, 7)),
+        ("resampling", "reason"): ("7", share(6, 7), "46.2\u00a0%", "6", share(6, 6)),
     }
     where = {row[0]: row[1:] for row in found["Which line resampling points at"].rows}
-    assert where["all"] == ("12", share(10, 12), "0.0\u00a0%", "0.0\u00a0%", "16.7\u00a0%")
-    assert where["reason"][1] == share(5, 5)
+    assert where["all"] == ("13", share(11, 13), "0.0\u00a0%", "0.0\u00a0%", "15.4\u00a0%")
+    assert where["reason"][1] == share(6, 6)
     around = {row[0]: row[1:] for row in found["Right continuations around the first false line"].rows}
     assert around["memory"] == ("7", "71.4\u00a0%", "0.0\u00a0%", "28.6\u00a0%")
 
@@ -140,8 +148,8 @@ def test_the_model_is_given_the_references_facts_with_their_blocks_and_its_own_l
 ) -> None:
     _, engine = look(samples=2)
     asked = Counter(engine.asked)
-    assert asked[0.0, "m one\nm two\n"] == 12
-    assert asked[1.0, ""] == 12 * 2
+    assert asked[0.0, FACTS] == 13
+    assert asked[1.0, ""] == 13 * 2
     assert asked[1.0, "m one\nm two!\nr three\n"] == 7 * 2
     blocks = TYPED.blocks(render)
     block = (*blocks.prefix, *blocks.own["memory"])
@@ -159,7 +167,7 @@ def test_what_an_oracle_knows_changes_nothing_that_is_said(look: Callable[..., t
     (only,) = tables(blind)
     assert "nobody knows" in only.note
     assert [row[0] for row in only.rows] == ["substitution", "resampling"]
-    assert only.rows[0][1].startswith("66.7")
+    assert only.rows[0][1].startswith("61.5")
 
 
 def test_without_labels_only_resampling_is_left(
@@ -179,7 +187,7 @@ def test_a_limit_draws_the_same_answers_every_time(look: Callable[..., tuple[Att
     first = look(limit=9, samples=2, listen=lambda done, total: heard.append((done, total)))[0]
     assert heard == [(8, 9), (9, 9)]
     assert len(first.cases) == 9
-    assert first.wrong == 13
+    assert first.wrong == 14
     assert [case.key for case in look(limit=9, samples=3)[0].cases] == [case.key for case in first.cases]
 
 
@@ -206,6 +214,11 @@ def test_what_cannot_be_attributed_is_refused(
 )
 def test_the_faulty_line_is_the_first_significant_fall(right: list[int], expected: int | None) -> None:
     assert faulty_line(right, 16) == expected
+
+
+def test_more_than_half_is_more_than_luck() -> None:
+    assert next(k for k in range(17) if usually(k, 16)) == 12  # 697 / 16384, the sign test's table
+    assert not usually(4, 4)  # four of four happens by luck once in sixteen
 
 
 def test_where_nothing_falls_a_line_is_seldom_called_faulty() -> None:

@@ -4,6 +4,8 @@ Two ways, neither of which looks at what an oracle says of the reply:
 
 * **substitution**: the reference solution's memory lines, with their blocks, are put at the beginning of the model's
   own reply, and the model writes the rest. What this repairs was an error of memory; what it doesn't, one of reasoning.
+  Repaired: the model answers rightly as it answers, and so do significantly more than half of m sampled continuations
+  (of two possible answers the right one is found half of the time by luck).
 * **resampling**: the reply's first i lines are kept and the rest is sampled m times, for every i. The line at which
   the share of right answers first falls significantly (Fisher's exact test, one-sided, Bonferroni over the reply's
   lines) is the faulty one, and the type that the model gave it is the attribution.
@@ -11,7 +13,9 @@ Two ways, neither of which looks at what an oracle says of the reply:
 Where the task's oracle judges lines, its truth (the first line that says something false) tells how good both ways are.
 """
 
+import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -45,6 +49,8 @@ class Case:
     """Of its lines, as the model wrote them."""
     repaired: bool | None
     """Whether the right memory lines make the answer right; None where no line of the reference is one of memory."""
+    mended: int | None
+    """How many sampled continuations of those lines are right."""
     right: tuple[int, ...]
     """How many continuations are right after its first 0, 1, ... lines; the last, after all of them, is 0 by itself."""
     faulty: int | None
@@ -92,7 +98,7 @@ def attribute(
     sampling: Sampling,
     task: Task,
     *,
-    samples: int = 16,
+    samples: int = 32,
     temperature: float = 1.0,
     limit: int | None = None,
     listen: Callable[[int, int], None] = lambda done, total: None,
@@ -132,15 +138,16 @@ def attribute(
     for start in range(0, len(ended), CHUNK):
         part = ended[start : start + CHUNK]
         about = [by_id[record.trace.problem_id] for record, _ in part]
-        repaired = look.substituted(about)
+        mended = look.substituted(about)
         right = look.resampled(about, [lines for _, lines in part])
-        for (record, lines), problem, mended, counts in zip(part, about, repaired, right, strict=True):
+        for (record, lines), problem, (greedy, often), counts in zip(part, about, mended, right, strict=True):
             truth = first_false(judge(problem, lines, task))
             cases.append(
                 Case(
                     record.key,
                     tuple(line.type for line in lines),
-                    mended,
+                    None if often is None else greedy and usually(often, samples),
+                    often,
                     counts,
                     faulty_line(counts, samples),
                     truth and truth[1],
@@ -166,6 +173,11 @@ def faulty_line(right: Sequence[int], samples: int, alpha: float = ALPHA) -> int
     return next(falls, None)
 
 
+def usually(right: int, samples: int, alpha: float = ALPHA) -> bool:
+    """Say whether significantly more than half of samples are right (binomial, one-sided)."""
+    return sum(math.comb(samples, k) for k in range(right, samples + 1)) / (1 << samples) < alpha
+
+
 def first_false(verdicts: Sequence[LineVerdict]) -> tuple[int, str] | None:
     """Return (index, memory or reason or empty) of the first line that says something false; None where none does."""
     found = ((i, v) for i, v in enumerate(verdicts) if v.wrong and not v.harmless)
@@ -189,15 +201,27 @@ class _Look:
     samples: int
     temperature: float
 
-    def substituted(self, problems: Sequence[Problem]) -> list[bool | None]:
-        """Say of each problem whether the model answers it rightly from the reference's memory lines."""
+    def substituted(self, problems: Sequence[Problem]) -> list[tuple[bool, int | None]]:
+        """Return of each problem, given the reference's memory lines: is the answer right, and how many samples are.
+
+        None where the reference has no such line.
+        """
         given = [self._memory(problem) for problem in problems]
         asked = [i for i, lines in enumerate(given) if lines]
-        keys = [problems[i].key for i in asked]
-        traces = self._go_on([problems[i] for i in asked], [given[i] for i in asked], self.sampling, keys)
-        found: list[bool | None] = [None] * len(problems)
-        for i, trace in zip(asked, traces, strict=True):
-            found[i] = self._right(problems[i], given[i], trace)
+        jobs = [i for i in asked for _ in range(self.samples)]
+        greedy = self._go_on(
+            [problems[i] for i in asked], [given[i] for i in asked], self.sampling, [problems[i].key for i in asked]
+        )
+        drawn = self._go_on(
+            [problems[i] for i in jobs],
+            [given[i] for i in jobs],
+            replace(self.sampling, temperature=self.temperature),
+            [problems[i].key + 104_729 + n % self.samples for n, i in enumerate(jobs)],
+        )
+        counts = Counter(i for i, trace in zip(jobs, drawn, strict=True) if self._right(problems[i], given[i], trace))
+        found: list[tuple[bool, int | None]] = [(False, None)] * len(problems)
+        for i, trace in zip(asked, greedy, strict=True):
+            found[i] = self._right(problems[i], given[i], trace), counts[i]
         return found
 
     def resampled(self, problems: Sequence[Problem], replies: Sequence[Sequence[Written]]) -> list[tuple[int, ...]]:

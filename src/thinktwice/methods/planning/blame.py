@@ -36,9 +36,10 @@ def _said(found: Attribution) -> Finding:
         ("way", MEMORY, REASON, "cannot tell"),
         tuple(rows),
         f"{n:,} of {found.wrong:,} wrong answers ({found.unfinished:,} did not end by themselves and are left out). "
-        "Substitution: given the reference's memory lines the model answers rightly (memory) or does not (reason). "
-        f"Resampling: the type of the line at which the share of right answers among {found.samples} continuations at "
-        f"temperature {found.temperature:g} falls significantly (p < {ALPHA:g} over all lines)."
+        "Substitution: given the reference's memory lines the model answers rightly, and so do significantly more than "
+        "half of its samples (memory), or not (reason). "
+        f"Resampling: the type of the line at which the share of right answers among {found.samples} continuations "
+        f"at temperature {found.temperature:g} falls significantly (p < {ALPHA:g} over all lines)."
         f"{alone}{untyped}{unknown}",
     )
 
