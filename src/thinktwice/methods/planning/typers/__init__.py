@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from thinktwice.errors import ConfigError, DataError, nearest
-from thinktwice.methods.planning.typers.artefact import read_typer
+from thinktwice.methods.planning.typers.artefact import AGAIN, read_typer
 from thinktwice.methods.planning.typers.embedding import Embed, Solution, embedder_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def load_typer(directory: Path) -> StepTyper:
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{directory} holds no fitted typer that can be read: {error}") from error
+        raise DataError(f"{directory} holds no fitted typer that can be read ({error}). {AGAIN}") from error
 
 
 def _known(kind: str) -> str:

@@ -88,14 +88,14 @@ def read_typer(directory: Path) -> dict[str, Any]:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         if saved["format"] != FORMAT:
-            raise DataError(f"{path} has format {saved['format']}; this version reads {FORMAT}. {_AGAIN}")
+            raise DataError(f"{path} has format {saved['format']}; this version reads {FORMAT}. {AGAIN}")
         missing = {"kind", "fields", "fit", "tensors"} - saved.keys()
         if missing:
             raise KeyError(min(missing))
     except DataError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a fitted typer ({type(error).__name__}: {error}). {_AGAIN}") from error
+        raise DataError(f"{path} is not a fitted typer ({type(error).__name__}: {error}). {AGAIN}") from error
     return saved  # type: ignore[no-any-return]  # its parts are checked by who reads them
 
 
@@ -111,9 +111,9 @@ def read_tensors(saved: Mapping[str, Any], directory: Path) -> "dict[str, NDArra
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} is missing or cannot be read. {_AGAIN}") from error
+        raise DataError(f"{path} is missing or cannot be read. {AGAIN}") from error
     if _digest(content) != saved["tensors"]:
-        raise DataError(f"{path} has other bytes than were written with {FILE}. {_AGAIN}")
+        raise DataError(f"{path} has other bytes than were written with {FILE}. {AGAIN}")
     return load(content)
 
 
@@ -139,7 +139,7 @@ def check_embedder(kind: str, fit: Fit | None, embed: Embed | None) -> Embed:
     fitted, embed = check_fitted(kind, fit), need_embedder(kind, embed)
     if embed.identity != fitted.embedder:
         raise DataError(
-            f"this {kind} typer was fitted on embeddings of {fitted.embedder}, not of {embed.identity}. {_AGAIN}"
+            f"this {kind} typer was fitted on embeddings of {fitted.embedder}, not of {embed.identity}. {AGAIN}"
         )
     return embed
 
@@ -157,7 +157,8 @@ def facts(saved: Mapping[str, Any]) -> dict[str, str]:
     return told | ({"embedder": fit.embedder} if fit.embedder else {})
 
 
-_AGAIN = "Fit it again (thinktwice types fit), or leave method.artefact out."
+AGAIN = "Fit it again (thinktwice types fit), or leave method.artefact out."
+"""What to do about a typer that cannot be used."""
 
 
 def _digest(content: bytes) -> str:
