@@ -39,6 +39,7 @@ def nothing(stage: Stage) -> None:
 
 
 def interrupted(stage: Stage) -> None:
+    time.sleep(0.01)  # seconds are written to the millisecond
     raise KeyboardInterrupt
 
 

@@ -257,3 +257,16 @@ def test_num_types_is_num_plan_types() -> None:
 def test_labels_that_do_not_fit_the_steps_are_refused() -> None:
     with pytest.raises(DataError, match="2 steps and 1 labels"):
         solution_of(Problem("p", "q", "a", "one\ntwo\nThe answer is: a", labels=("memory",)))
+
+
+def test_random_types_are_the_labels_or_as_many_as_asked_for() -> None:
+    assert Planning(extract_step_type_tokens="random").types == ("memory", "reason")
+    assert len(Planning(extract_step_type_tokens="random", num_plan_types=3).types) == 3
+
+
+def test_a_fitted_typer_is_kept_with_its_picture(task: Task, render: Render, tmp_path: Path) -> None:
+    prepared = OPERATORS.prepare(task.splits["train"], None, render, task, 0, tmp_path / "fitted")
+    assert prepared.artefact == str(tmp_path / "fitted")
+    assert {path.name for path in (tmp_path / "fitted").iterdir()} >= {"typer.json", "picture.json"}
+    traces = [m.collect(task.splits["train"], None, render, task, 0) for m in (OPERATORS, prepared)]
+    assert traces[0] == traces[1]

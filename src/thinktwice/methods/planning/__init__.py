@@ -19,10 +19,21 @@ from thinktwice.engines.base import Engine
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods.planning.findings import findings
 from thinktwice.methods.planning.tokens import Inventory, Line, Placement
-from thinktwice.methods.planning.typers import Solution, build_typer, embedder_of, load_typer, type_names
+from thinktwice.methods.planning.typers import (
+    Solution,
+    StepTyper,
+    build_typer,
+    embedder_of,
+    load_typer,
+    type_names,
+)
+from thinktwice.methods.planning.typers.pictures import picture
 from thinktwice.records import Finding, TraceRecord
 from thinktwice.render import Render
 from thinktwice.types import Completion, Control, ControlToken, Example, Problem, Sampling, Step, StepKind, Task, Trace
+
+PICTURED = 500
+"""Training problems in the picture of a fitted typer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Planning:
     num_types: int | None = None
     """Another name of `num_plan_types`."""
     labels: tuple[str, ...] = ("memory", "reason")
-    """The labels that the dataset gives its steps; for `memory`, and to draw from for `random`."""
+    """The labels that the dataset gives its steps; for `memory`, and for `random` where no number of types is set."""
     placement: Placement = "every_step"
     shuffled: bool = False
     """Control: the types of each training example are shuffled among its steps."""
@@ -62,6 +73,8 @@ class Planning:
     """Intervention: wherever the model would begin one of the two, it begins the other."""
     delete: str | None = None
     """Intervention: steps of this type are taken back when they end, and cannot begin again there."""
+    embedding_model_name: str | None = None
+    """A sentence encoder for k-means and vae (a directory or a hub id); None: the base model itself reads the steps."""
     silenced: tuple[str, ...] = ()
     """Control tokens that the weights have (from another arm) and that may not be drawn."""
     artefact: str | None = None
@@ -94,7 +107,7 @@ class Planning:
     @property
     def types(self) -> tuple[str, ...]:
         """The types there can be."""
-        return type_names(self.extract_step_type_tokens, self.num_plan_types or self.num_types or 5, self.labels)
+        return type_names(self.extract_step_type_tokens, self._count, self._drawn_from)
 
     @property
     def inventory(self) -> Inventory:
@@ -131,8 +144,10 @@ class Planning:
         if self.artefact is not None or not self.types:
             return self
         solutions = [s for p in problems if (s := solution_of(p)) is not None]
-        typer = build_typer(self.extract_step_type_tokens, len(self.types), self.labels)
-        typer.fit(solutions, embedder_of(engine, render), seed).save(directory)
+        embed = embedder_of(engine, render, self.embedding_model_name)
+        fitted = self._typer().fit(solutions, embed, seed)
+        fitted.save(directory)
+        picture(fitted, solutions[:PICTURED], embed, seed=seed).save(directory)
         return replace(self, artefact=str(directory))
 
     def collect(
@@ -223,11 +238,23 @@ class Planning:
     ) -> list[list[tuple[str, ...]]]:
         if not self.types:
             return [[()] * len(s.steps) for s in solutions]
+        embed = embedder_of(engine, render, self.embedding_model_name)
         if self.artefact is not None:
-            return load_typer(Path(self.artefact)).predict(solutions, embedder_of(engine, render))
-        typer = build_typer(self.extract_step_type_tokens, len(self.types), self.labels)
-        embed = embedder_of(engine, render)
-        return typer.fit(solutions, embed, seed).predict(solutions, embed)
+            return load_typer(Path(self.artefact)).predict(solutions, embed)
+        return self._typer().fit(solutions, embed, seed).predict(solutions, embed)
+
+    def _typer(self) -> StepTyper:
+        return build_typer(self.extract_step_type_tokens, self._count, self._drawn_from)
+
+    @property
+    def _count(self) -> int:
+        return self.num_plan_types or self.num_types or 5
+
+    @property
+    def _drawn_from(self) -> tuple[str, ...]:
+        """The labels; a random typer that was given a number of types draws from so many instead."""
+        counted = self.num_plan_types or self.num_types
+        return () if self.extract_step_type_tokens == "random" and counted else self.labels
 
     def _lines(self, solution: Solution, types: Sequence[tuple[str, ...]], answer: str) -> list[Line]:
         lines = self.inventory.lay_out(solution.steps, types, answer, self.placement)
