@@ -28,8 +28,8 @@ _PLACES = (*names.TOWNS, *names.COUNTRIES, *names.FIELDS)
 _PHRASES = (
     *(relation.phrase for relation in RELATIONS.values()),
     *(f"the {relation.noun} of " for relation in RELATIONS.values() if relation.noun),
-    *(f"{verb} {word} " for verb in (" born", " die", " founded") for word in ("before", "after")),
-    *(" lived ", " live longer than ", " live less than ", " the same as ", " and ", "Of "),
+    *(f" {verb} before " for verb in ("born", "die", "founded")),
+    *(" lived ", " live longer than ", " the same as ", " and ", "Of "),
     *(f" the {which} is {more}.\n" for which in ("first", "second") for more in ("earlier", "longer")),
     *(" are the same.\n", " are different.\n", " years.\n", " years?\n", " was born?\n", " died?\n", " was founded?\n"),
     *("?\n", ".\n", "Was ", "Did ", "Is ", "So ", "The answer is: ", "True", "False"),
@@ -47,11 +47,11 @@ class Wiki:
     encyclopedia: int = 0
     """Which one; as `encyclopedia` of the task."""
     people: int = 1008
-    facts: tuple[int, int] = (1, 4)
+    facts: tuple[int, int] = (1, 6)
     """How many facts the questions about strangers need, from and to."""
     statements: int = 8
     """Facts in a document of statements."""
-    reasoning: float = 0.5
+    reasoning: float = 0.6
     """Share of documents that reason."""
     plan: bool = True
     """Whether reasoning also teaches which fact to state next (never its value)."""

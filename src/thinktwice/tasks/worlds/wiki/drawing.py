@@ -6,7 +6,7 @@ from functools import cache
 
 from thinktwice.errors import DataError
 from thinktwice.tasks.worlds.wiki.encyclopedia import Encyclopedia
-from thinktwice.tasks.worlds.wiki.questions import AGE, SAID, WORDS, Form, Question, Term
+from thinktwice.tasks.worlds.wiki.questions import AGE, FORMS, SAID, Form, Question, Term
 
 NEAR: dict[Form, int] = {"order": 20, "length": 10}
 """Values that are compared differ by at most so much, so that one of them alone does not tell the answer."""
@@ -29,7 +29,6 @@ class Shape:
     """Everything of a question but whom it is about."""
 
     form: Form
-    word: str
     left: Path
     right: Path
     source: str
@@ -54,7 +53,7 @@ def paths(kind: str, size: int) -> dict[str, list[Path]]:
 
 @cache
 def _forms(left: int, right: int) -> tuple[Form, ...]:
-    return tuple(form for form in WORDS if form != "length" or (left > 1 and right != 1))
+    return tuple(form for form in FORMS if form != "length" or (left > 1 and right != 1))
 
 
 def draw_shape(rng: random.Random, level: int) -> Shape:
@@ -68,7 +67,7 @@ def draw_shape(rng: random.Random, level: int) -> Shape:
         source = rng.choice(_SOURCES)
         options = paths(source, b).get(kind, []) if b else [()]
         if options:
-            return Shape(form, rng.choice(WORDS[form]), rng.choice(kinds[kind]), rng.choice(options), source)
+            return Shape(form, rng.choice(kinds[kind]), rng.choice(options), source)
 
 
 def draw(rng: random.Random, encyclopedia: Encyclopedia, level: int) -> Question:
@@ -98,7 +97,7 @@ def _find(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, truth: b
         value, other = left.value(facts), right.value(facts)
         if value is None or other is None or left.start == right.start:
             continue
-        question = Question(shape.form, shape.word, left, right)
+        question = Question(shape.form, left, right)
         if shape.form != "same" and not 0 < abs(int(value) - int(other)) <= NEAR[shape.form]:
             continue
         needed = [(subject, relation) for term in question.terms for subject, relation, _ in term.walk(facts)]
@@ -123,5 +122,5 @@ def _right(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, left: T
         return other.value(encyclopedia.facts) or "", ()
     elif not shape.right:
         by = rng.randint(1, NEAR[shape.form])
-        return str(int(value) + (-by if truth == (shape.word in ("after", "longer")) else by)), ()
+        return str(int(value) + (-by if truth == (shape.form == "length") else by)), ()
     return rng.choice(starts), shape.right

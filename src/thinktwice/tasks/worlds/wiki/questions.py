@@ -25,7 +25,7 @@ Outcome = Literal["first", "second", "neither"]
 AGE = "age"
 """Of a person: not stated anywhere; the year of death less the year of birth."""
 SAID = {**RELATIONS, AGE: Relation("person", AGE, " lived ", unit=" years")}
-WORDS: dict[Form, tuple[str, ...]] = {"order": ("before", "after"), "same": ("",), "length": ("longer", "less")}
+FORMS: tuple[Form, ...] = ("order", "same", "length")
 _VERBS = {
     "born": ("Was", " born", " was born"),
     "died": ("Did", " die", " died"),
@@ -109,7 +109,7 @@ _OF = re.compile(rf"the ({'|'.join(_NOUNS)}) of ")
 _NAME, _YEAR, _AGE = re.compile(r"[A-Za-z]+( [A-Z][a-z]+)?"), re.compile(r"\d{4}"), re.compile(r"\d\d")
 _ORDER_LEFT = re.compile(r"(Was|Did) (.+) (born|die|founded)")
 _ORDER_RIGHT = re.compile(r"(.+) (was born|died|was founded)")
-_LENGTH = re.compile(r"Did (.+) live (longer|less) than (?:(\d+) years|(.+))\?")
+_LENGTH = re.compile(r"Did (.+) live longer than (?:(\d+) years|(.+))\?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,6 @@ class Question:
     """Two terms and what is asked about them."""
 
     form: Form
-    word: str
-    """before, after; longer, less; empty for "same"."""
     left: Term
     right: Term
 
@@ -139,10 +137,10 @@ class Question:
             return f"Is {self.left.describe()} the same as {self.right.describe()}?"
         left, right = (term.describe(last=False) for term in self.terms)
         if self.form == "length":
-            return f"Did {left} live {self.word} than {right}{'' if self.right.path else ' years'}?"
+            return f"Did {left} live longer than {right}{'' if self.right.path else ' years'}?"
         asks, after, _ = _VERBS[self.left.path[-1]]
         told = _VERBS[self.right.path[-1]][2] if self.right.path else ""
-        return f"{asks} {left}{after} {self.word} {right}{told}?"
+        return f"{asks} {left}{after} before {right}{told}?"
 
     @classmethod
     def read(cls, text: str) -> "Question":
@@ -156,18 +154,16 @@ class Question:
     def _parse(cls, text: str) -> "Question | None":
         if text.startswith("Is ") and text.endswith("?"):
             left, _, right = text[3:-1].partition(" the same as ")
-            return cls("same", "", read_description(left), read_description(right))
+            return cls("same", read_description(left), read_description(right))
         if found := _LENGTH.fullmatch(text):
-            left, word, years, other = found.groups()
-            return cls("length", word, _extend(left, AGE), Term(years) if years else _extend(other, AGE))
-        for word in WORDS["order"]:
-            left, found_word, right = text.removesuffix("?").partition(f" {word} ")
-            asked = _ORDER_LEFT.fullmatch(left)
-            if found_word and asked:
-                first = _extend(asked[2], "died" if asked[3] == "die" else asked[3])
-                told = _ORDER_RIGHT.fullmatch(right)
-                return cls("order", word, first, _extend(told[1], told[2].split()[-1]) if told else Term(right))
-        return None
+            left, years, other = found.groups()
+            return cls("length", _extend(left, AGE), Term(years) if years else _extend(other, AGE))
+        left, before, right = text.removesuffix("?").partition(" before ")
+        asked, told = _ORDER_LEFT.fullmatch(left), _ORDER_RIGHT.fullmatch(right)
+        if not (before and asked):
+            return None
+        first = _extend(asked[2], "died" if asked[3] == "die" else asked[3])
+        return cls("order", first, _extend(told[1], told[2].split()[-1]) if told else Term(right))
 
     def _named(self) -> bool:
         """Say whether both sides start from a name, or the right one is a constant of the right kind."""
@@ -189,8 +185,7 @@ class Question:
 
     def holds(self, outcome: str) -> bool:
         """Say whether an outcome makes the answer True."""
-        second = self.word in ("after", "less")
-        return outcome == ("same" if self.form == "same" else "second" if second else "first")
+        return outcome in ("first", "same")
 
     def comparison(self, left: str, right: str, outcome: str) -> str:
         """Spell the step that compares two values."""
