@@ -14,7 +14,7 @@ from thinktwice.nano import resolve
 from thinktwice.render import PLAIN, Render
 from thinktwice.tasks.worlds import arith
 from thinktwice.train.vocab import prepare_base
-from thinktwice.types import Problem, Sampling, Task, Trace
+from thinktwice.types import Completion, Problem, Sampling, Task, Trace
 
 TYPED = Planning(labels=("memory", "reason"), num_general_prefix_tokens=2, num_special_prefix_tokens=3)
 OPERATORS = replace(TYPED, extract_step_type_tokens="+-*/")
@@ -54,6 +54,18 @@ def render(engine: LocalEngine) -> Render:
     return Render(engine.tokenizer, PLAIN)
 
 
+class Parrot:
+    """Writes collected traces back, so that reading a reply is tested against writing one."""
+
+    name = "parrot"
+
+    def __init__(self, traces: list[Trace]) -> None:
+        self.replies = [tuple(i for s in t.steps for i in s.token_ids) for t in traces]
+
+    def generate(self, prompts: Any, sampling: Any, **options: Any) -> list[Completion]:
+        return [Completion(ids, ("kept",) * len(ids), (0.0,) * len(ids), "done") for ids in self.replies]
+
+
 def names(render: Render, trace: Trace) -> list[list[str]]:
     """The planning tokens of every block of a trace."""
     return [[render.text([i]) for i in step.token_ids] for step in trace.steps if step.kind == "plan"]
@@ -79,6 +91,20 @@ def test_examples_teach_every_block_every_step_and_the_end(way: Planning, task: 
         )
         if types is not None:
             assert names(render, trace) == expected(way, types)
+
+
+@pytest.mark.parametrize("placement", ["only_at_front", "plan_first", "plan_only"])
+def test_a_plan_of_its_own_is_no_part_of_the_reply(placement: Any, task: Task, render: Render) -> None:
+    way = replace(TYPED, placement=placement)
+    problems = task.splits["train"][:6]
+    traces = way.collect(problems, None, render, task, 0)
+    wanted = [(p.solution or "").splitlines()[-1] if placement == "plan_only" else p.solution for p in problems]
+    assert [t.reply for t in traces] == wanted
+    read = way.solve(problems, Parrot(traces), render, Sampling())  # type: ignore[arg-type]
+    assert [t.reply for t in read] == wanted
+    assert all([s.kind for s in t.steps][-1] == "answer" for t in read) or placement != "plan_only"
+    if placement == "plan_first":
+        assert all(not any(s.kind == "answer" for s in t.steps) for t in read)  # its block stands before the solution
 
 
 def test_the_weight_of_planning_tokens(task: Task, render: Render) -> None:
@@ -125,18 +151,7 @@ def test_text_tags_need_no_new_tokens_and_stay_out_of_the_reply(task: Task, rend
         assert [s.text for s in trace.steps if s.kind == "plan"] == [f"[{label}] " for label in problem.labels]
         assert trace.reply == problem.solution
 
-    class Parrot:
-        """Writes a collected trace back, so that reading a reply is tested against writing one."""
-
-        name = "parrot"
-
-        def generate(self, prompts: Any, sampling: Any, **options: Any) -> Any:
-            from thinktwice.types import Completion
-
-            ids = [tuple(i for s in t.steps for i in s.token_ids) for t in traces]
-            return [Completion(t, ("kept",) * len(t), (0.0,) * len(t), "done") for t in ids]
-
-    read = way.solve(problems, Parrot(), render, Sampling())  # type: ignore[arg-type]
+    read = way.solve(problems, Parrot(traces), render, Sampling())  # type: ignore[arg-type]
     assert [[(s.kind == "plan", s.text) for s in t.steps] for t in read] == [
         [(s.kind == "plan", s.text) for s in t.steps] for t in traces
     ] or [t.reply for t in read] == [p.solution for p in problems]

@@ -276,15 +276,18 @@ class Planning:
         tags = [render.encode(tag((name,))) for name in self.types] if self.tags else []
         ids, kinds = completion.token_ids, list[tuple[StepKind, int]]()
         number, tagged, beginning, answering = 0, 0, True, False
+        apart = self.placement in ("plan_first", "plan_only")  # the plan has lines of its own
         for index, token_id in enumerate(ids):
             if beginning:
                 tagged = max((len(t) for t in tags if ids[index : index + len(t)] == t), default=0)
+            ends = token_id in blocks.step_ends
             planned = token_id in blocks.ids or tagged > 0
+            planned = planned or (apart and ends and index > 0 and ids[index - 1] in blocks.ids)
             tagged = max(0, tagged - 1)
-            answering = answering or blocks.openings.get(token_id) == "answer"
+            answering = answering or (blocks.openings.get(token_id) == "answer" and self.placement != "plan_first")
             kinds.append(("plan" if planned else "answer" if answering else "text", number))
-            beginning = token_id in blocks.step_ends
-            number += beginning
+            beginning = ends
+            number += ends
         return kinds
 
 
@@ -320,5 +323,6 @@ def _steps(lines: Sequence[Line], render: Render) -> list[Step]:
             steps.append(Step("plan", "".join(line.plan), plan, sampled=False))
         if line.tag:
             steps.append(Step("plan", line.tag, render.encode(line.tag), sampled=False))
-        steps.append(Step(line.kind, render.text(ids), ids, sampled=False))
+        kind: StepKind = line.kind if line.text.strip() else "plan"  # the end of a plan of its own
+        steps.append(Step(kind, render.text(ids), ids, sampled=False))
     return steps
