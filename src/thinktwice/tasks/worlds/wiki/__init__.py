@@ -90,7 +90,7 @@ def task(
     encyclopedia: int = 0,
     people: int = 1008,
 ) -> Task:
-    """Make closed-book questions with a step oracle; nothing is downloaded. `nano-wiki` has read this encyclopedia.
+    """Make closed-book questions with a step oracle; nothing is downloaded.
 
     Args:
         facts: how many facts the training questions need, from and to.
