@@ -68,12 +68,27 @@ def test_lives_are_possible() -> None:
     assert all(WORLD.facts[s, r] == v for (r, v), subjects in WORLD.subjects.items() for s in subjects)
 
 
-def test_there_are_as_many_people_of_every_exposure_and_namesakes_are_alike() -> None:
+def test_there_are_as_many_people_of_every_exposure_and_namesakes_differ() -> None:
     grade = {person: WORLD.exposures(WORLD.pages[person][0]) for person in WORLD.persons}
     assert Counter(grade.values()) == dict.fromkeys(EXPOSURES, len(grade) // len(EXPOSURES))
-    families = {person.split()[1]: exposures for person, exposures in grade.items()}
-    assert all(families[person.split()[1]] == exposures for person, exposures in grade.items())
+    families: dict[str, list[int]] = defaultdict(list)
+    for person, exposures in grade.items():
+        families[person.split()[1]].append(exposures)
+    assert set(map(len, families.values())) == {2, 3}
+    assert all(len(set(grades)) == len(grades) for grades in families.values())
     assert all(WORLD.exposures(WORLD.pages[town][0]) == EXPOSURES[0] for town in WORLD.places["town"])
+    assert Counter(WORLD.persons_as_met) == grade
+
+
+def test_training_asks_as_pretraining_read_and_the_other_splits_ask_about_all_alike() -> None:
+    for split, weights in (("train", EXPOSURES), ("dev", (1, 1, 1, 1)), ("test", (1, 1, 1, 1))):
+        asked: Counter[int] = Counter()
+        for problem in itertools.islice(wiki.problems(WORLD, "who", (1, 2), split), 1500):  # type: ignore[arg-type]
+            person = wiki.Question.read(problem.prompt).left.start
+            asked[WORLD.exposures(WORLD.pages[person][0])] += 1
+        for grade, weight in zip(EXPOSURES, weights, strict=True):
+            expected = 1500 * weight / sum(weights)
+            assert abs(asked[grade] - expected) < 4.5 * expected**0.5, (split, grade, asked)
 
 
 def test_strangers_live_in_the_same_places_and_are_never_met_in_the_encyclopedia() -> None:

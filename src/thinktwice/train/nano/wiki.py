@@ -51,7 +51,7 @@ class Wiki:
     """How many facts the questions about strangers need, from and to."""
     statements: int = 8
     """Facts in a document of statements."""
-    reasoning: float = 0.6
+    reasoning: float = 0.85
     """Share of documents that reason."""
     plan: bool = True
     """Whether reasoning also teaches which fact to state next (never its value)."""

@@ -9,8 +9,9 @@
     The answer is: True
 
 A line either states one fact, word for word as the encyclopedia does, or derives something from the lines above it.
-Difficulty is the number of facts. A question belongs to the split that its own hash names. All splits ask about all
-people alike, while pretraining met some of them more often than others (`Encyclopedia.exposures`).
+Difficulty is the number of facts. A question belongs to the split that its own hash names. Training questions ask about
+people as often as pretraining met them (`Encyclopedia.exposures`), dev and test about everyone alike: so tuning, too,
+shows a fact that is rare in pretraining only rarely.
 """
 
 import hashlib
@@ -74,8 +75,9 @@ def problems(
 ) -> Iterator[Problem]:
     """Yield problems of from..to facts, of one split or of all, for ever; the same arguments give the same ones."""
     rng = random.Random(f"wiki/{split}/{seed}/{facts}")
+    people = encyclopedia.persons_as_met if split == "train" else encyclopedia.persons
     while True:
-        question = draw(rng, encyclopedia, rng.randint(*facts))
+        question = draw(rng, encyclopedia, rng.randint(*facts), people)
         if split is None or split_of(question.text) == split:
             yield problem(question, encyclopedia)
 

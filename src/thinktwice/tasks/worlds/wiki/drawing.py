@@ -1,6 +1,7 @@
 """How questions are drawn. Law: of every shape as many are true as false, so no word of a question tells the answer."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -70,8 +71,8 @@ def draw_shape(rng: random.Random, level: int) -> Shape:
             return Shape(form, rng.choice(kinds[kind]), rng.choice(options), source)
 
 
-def draw(rng: random.Random, encyclopedia: Encyclopedia, level: int) -> Question:
-    """Draw a question that needs `level` facts.
+def draw(rng: random.Random, encyclopedia: Encyclopedia, level: int, people: Sequence[str] | None = None) -> Question:
+    """Draw a question that needs `level` facts, starting from some of `people` (default: everyone alike).
 
     Law: no fact is needed twice, and a shape is used only where both a true and a false question were found for it.
 
@@ -82,18 +83,20 @@ def draw(rng: random.Random, encyclopedia: Encyclopedia, level: int) -> Question
         raise DataError(f"wiki has questions of 1 to {MOST_FACTS} facts; got {level}.")
     while True:
         shape = draw_shape(rng, level)
-        pair = [_find(rng, encyclopedia, shape, truth) for truth in (True, False)]
+        pair = [_find(rng, encyclopedia, people or encyclopedia.persons, shape, truth) for truth in (True, False)]
         chosen = rng.choice(pair)
         if chosen is not None and None not in pair:
             return chosen
 
 
-def _find(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, truth: bool) -> Question | None:
+def _find(
+    rng: random.Random, encyclopedia: Encyclopedia, people: Sequence[str], shape: Shape, truth: bool
+) -> Question | None:
     """Draw whom a question of some shape is about, so that its answer is `truth`; None after some fruitless tries."""
     facts = encyclopedia.facts
     for _ in range(_TRIES):
-        left = Term(rng.choice(encyclopedia.persons), shape.left)
-        right = Term(*_right(rng, encyclopedia, shape, left, truth))
+        left = Term(rng.choice(people), shape.left)
+        right = Term(*_right(rng, encyclopedia, people, shape, left, truth))
         value, other = left.value(facts), right.value(facts)
         if value is None or other is None or left.start == right.start:
             continue
@@ -106,10 +109,12 @@ def _find(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, truth: b
     return None
 
 
-def _right(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, left: Term, truth: bool) -> tuple[str, Path]:
+def _right(
+    rng: random.Random, encyclopedia: Encyclopedia, people: Sequence[str], shape: Shape, left: Term, truth: bool
+) -> tuple[str, Path]:
     """Draw a right side: start and path. It need not fit yet, but where chance would hardly ever fit it does."""
     value = left.value(encyclopedia.facts) or ""
-    starts = encyclopedia.persons if shape.source == "person" else encyclopedia.places[shape.source]
+    starts = people if shape.source == "person" else encyclopedia.places[shape.source]
     if shape.form == "same" and truth:
         if not shape.right:
             return value, ()
@@ -118,7 +123,7 @@ def _right(rng: random.Random, encyclopedia: Encyclopedia, shape: Shape, left: T
             same = {subject for one in same for subject in encyclopedia.subjects.get((relation, one), ())}
         starts = tuple(sorted(same - {left.start})) or starts
     elif shape.form == "same" and not shape.right:
-        other = replace(left, start=rng.choice(encyclopedia.persons))
+        other = replace(left, start=rng.choice(people))
         return other.value(encyclopedia.facts) or "", ()
     elif not shape.right:
         by = rng.randint(1, NEAR[shape.form])

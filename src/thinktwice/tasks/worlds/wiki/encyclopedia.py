@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from thinktwice.errors import ConfigError
 from thinktwice.tasks.worlds.wiki.names import COUNTRIES, FAMILIES, FIELDS, GIVEN, NAMESAKES, TOWNS
 
-EXPOSURES = (8, 4, 2, 1)
+EXPOSURES = (12, 4, 2, 1)
 """How often a person's page is read, for the four grades of people; a place's page as often as the first."""
 BORN = (1780, 1879)
 """First and last year of birth, and of a town's foundation."""
@@ -157,7 +157,14 @@ class Encyclopedia:
 
     @cached_property
     def _grades(self) -> dict[str, int]:
-        return {person: EXPOSURES[index % len(EXPOSURES)] for index, person in enumerate(self.persons)}
+        """Grades go round; namesakes differ in grade, so that one may be well known and the other not."""
+        shift = (index + index // len(FAMILIES) for index in range(self.people))
+        return {person: EXPOSURES[k % len(EXPOSURES)] for k, person in zip(shift, self.persons, strict=False)}
+
+    @cached_property
+    def persons_as_met(self) -> tuple[str, ...]:
+        """Everyone, each as often as their exposure says: who is talked about."""
+        return tuple(person for person in self.persons for _ in range(self._grades.get(person, 1)))
 
     @cached_property
     def places(self) -> dict[str, tuple[str, ...]]:
