@@ -82,6 +82,8 @@ class Step:
     rewind: Rewind | None = None
     """What the decoder deleted and banned right after this step's last token: `n` visible tokens went, `ban` could not
     be drawn next."""
+    sources: tuple[str, ...] = ()
+    """Titles of the documents that an observation shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Trace:
     """done: the model ended; length: out of context; budget: out of sampled tokens; error: see `error`."""
     error: str | None = None
     """One sentence, when `stop` is "error"."""
+    corpus: str = ""
+    """Hash of the corpus that its observations come from; empty where none was searched."""
 
     @property
     def kept(self) -> tuple[Step, ...]:
@@ -203,6 +207,21 @@ class Example:
     """Attention layout; None means plain causal."""
     problem_id: str = ""
     """Where it came from, so that a bad batch can be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two ways on from one context, the first the better. Law: both start with the same ids, whose weights are 0."""
+
+    chosen: Example
+    rejected: Example
+    kind: str = ""
+    """What the pair teaches, in a word that many pairs share ("loop", "format"): for counting and for ablations."""
+
+    @property
+    def problem_id(self) -> str:
+        """Where it came from."""
+        return self.chosen.problem_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""ReAct: thought, action, observation, over a search tool that is really there."""
