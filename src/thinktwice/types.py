@@ -30,6 +30,10 @@ class Problem:
     labels: tuple[str, ...] = ()
     """What kind of step each line of `solution` before the answer line is ("memory", "reason"), where the dataset says;
     as many as there are such lines, or none at all."""
+    kind: str = ""
+    """What sort of question it is, where the dataset says (HotpotQA: "bridge", "comparison")."""
+    support: tuple[str, ...] = ()
+    """Titles of the pages that hold what the answer needs, each once, in the order in which they can be found."""
 
     @property
     def key(self) -> int:
