@@ -71,6 +71,13 @@ def test_the_reply_that_stands_for_an_answer_states_it(render: Render) -> None:
     assert chosen(Baseline(samples=3), render, ("so 7", -0.1), ("#### 7", -2.0), ("#### 5", -0.1)) == "#### 7"
 
 
+@pytest.mark.parametrize(("one", "other"), [("False", "True"), ("C", "A")])
+def test_words_and_letters_are_votes_too(render: Render, one: str, other: str) -> None:
+    replies = [(f"in 1843\nThe answer is: {one}", -2.0), (f"in 1799\nThe answer is: {one}", -3.0)]
+    likelier = (f"in 1843\nThe answer is: {other}", -0.1)
+    assert chosen(Baseline(samples=3), render, *replies, likelier).endswith(one)
+
+
 def test_replies_that_lost_the_vote_are_in_the_trace_and_paid_for(render: Render) -> None:
     engine = Likely([("#### 5", -0.1), ("3 + 4 = 7\n#### 7", -1.0), ("#### 7", -2.0)], render)
     (trace,) = Baseline(samples=3).solve([PROBLEM], engine, render, Sampling())

@@ -9,8 +9,10 @@ from thinktwice.decode.undo import NoUndo
 from thinktwice.engines.base import Engine
 from thinktwice.errors import ConfigError
 from thinktwice.render import Render
-from thinktwice.scoring import numeric
+from thinktwice.scoring import choice, numeric
 from thinktwice.types import Completion, ControlToken, Example, Problem, Sampling, Step, Task, Trace
+
+_OPTIONS = (*choice.TRUE_FALSE, "Yes", "No", *choice.LETTERS)
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,9 @@ class Baseline:
         likelihoods = [sum(r.logprobs) / len(r.logprobs) if r.logprobs else float("-inf") for r in replies]
         if self.choose == "likeliest":
             return max(range(len(replies)), key=likelihoods.__getitem__)
-        stated = [numeric.stated(text) for text in texts]
+        stated = [numeric.stated(text) or choice.stated(text, _OPTIONS) for text in texts]
         found = [said or numeric.last(text) for said, text in zip(stated, texts, strict=True)]
-        answers = [tuple(numbers) if numbers else None for numbers in found]
+        answers = [tuple(said) if said else None for said in found]
         votes = Counter(answers)
         votes[None] = 0  # a reply without an answer has no vote
         # Ties go to the answer with the likeliest reply. The likeliest reply that states an answer stands for it.
