@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import attribute, label, look, make, migrate, serve, types, watch, work
+from thinktwice.cli import attribute, export_pairs, label, look, make, migrate, serve, types, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -25,6 +25,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (serve.ui, "thinktwice ui --open"),
     (types.types, "thinktwice types fit recipes/planning.yaml --selection-method k-means --num-types 5 --out types/k5"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
+    (export_pairs.export_pairs, "thinktwice export-pairs trajectories.json --compat araft-csv --out tables"),
     (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),
     (
         migrate.migrate,
@@ -49,7 +50,9 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for function, example in COMMANDS:
-        app.command(function.__name__.replace("evaluate", "eval"), epilog=f"Example:  {example}")(function)
+        app.command(function.__name__.replace("evaluate", "eval").replace("_", "-"), epilog=f"Example:  {example}")(
+            function
+        )
     return app
 
 
