@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -229,6 +230,44 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """Rows of an argued text whose keys and values replace rows of the chooser's text."""
+
+    source: int
+    """Index into `Choice.argued`."""
+    start: int
+    """First row there."""
+    to: int
+    """First row in `Choice.token_ids`."""
+    n: int
+    """How many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Candidate solutions of one question and the prompt that asks which is right, as token ids.
+
+    Both orders of a pair are two of these with one `problem_id` and the same argued texts: batches keep them together.
+    """
+
+    argued: tuple[tuple[int, ...], ...]
+    """What the arguer reads, one text a candidate; may be empty where nothing is moved."""
+    token_ids: tuple[int, ...]
+    """What the chooser reads, ending where the identifier comes next."""
+    moves: tuple[Move, ...]
+    """Rows of the argued texts that replace the chooser's own; empty: it reads the text alone."""
+    options: tuple[int, ...]
+    """Identifiers, one a candidate (each one token), in the order shown."""
+    right: int | None
+    """Index into `options`; None when unknown."""
+    problem_id: str = ""
+    """Where it came from, so that a bad batch can be named."""
+    same_text: bool = True
+    """The moved rows spell the same ids in both texts, which is checked; False only in controls that move another
+    text's states (shuffled, swapped)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn."""
 
@@ -250,6 +289,20 @@ class Append:
     """Insert tokens after the token just drawn, as if they had been written, without sampling them."""
 
     token_ids: tuple[int, ...]
+    reject: bool = False
+    """Throw away the token just drawn first (it is paid for, but never entered the context): its text went too far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Insert tokens as soon as a tool has them. Law: what is written is what `Append` of those tokens gives.
+
+    Meanwhile the row draws nothing and the others go on. A result that is an exception ends the row with "error".
+    """
+
+    result: "Future[tuple[int, ...]]"
+    reject: bool = False
+    """As in `Append`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +310,7 @@ class Stop:
     """End the sequence. The token just drawn stays."""
 
 
-Edit = Rewind | Append | Stop
+Edit = Rewind | Append | Wait | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +324,13 @@ class RowView:
     """Rewinds applied to this row so far."""
     sampled: int
     """Tokens drawn for this row so far, retracted and rejected ones included."""
+    inserted_to: int = 0
+    """Where the last visible insertion ends in `token_ids`; 0 where nothing was inserted."""
+
+    @property
+    def begun(self) -> int:
+        """Where that begins which was drawn since the prompt or the last insertion."""
+        return max(self.prompt_length, self.inserted_to)
 
 
 class Control(Protocol):
@@ -302,7 +362,7 @@ class Completion:
     token_ids: tuple[int, ...]
     fates: tuple[Fate, ...]
     """kept; deleted (rewound later); control (an undo token that was consumed); rejected (drawn, never entered the
-    context); inserted (by `Append`; survives)."""
+    context); inserted (by `Append` or `Wait`; survives)."""
     logprobs: tuple[float, ...]
     """Natural-log probability of each token under the distribution it was drawn from; 0 for inserted ones."""
     stop: StopReason
