@@ -6,6 +6,8 @@ Which one to use:
 * two arms, one run each, same problems: `paired_difference` (its interval is over problems only: the seed is fixed, so
   `noise` says when it must not be believed) and `mcnemar` for a p-value.
 * two arms, several seeds and bases, same problems: `replicated_difference` (over problems *and* replicates).
+* the same model asked several times: `repeated_mean` and `repeated_difference`. Asking again removes noise of decoding
+  only, never that of the questions, so a question with all its answers is one unit.
 """
 
 import math
@@ -45,6 +47,26 @@ class Difference:
     def noise(self) -> str:
         """Why this difference must not be believed, in a sentence; empty when law 3 has no objection."""
         return single_seed_noise(self.value, self.replicates)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """How well one arm does, asked several times."""
+
+    value: float
+    """Mean over runs and problems."""
+    low: float
+    high: float
+    """The ends of the two-sided confidence interval over problems."""
+    between_runs: float
+    """Standard deviation of the runs' means: noise of decoding. 0 of a single run."""
+    problems: int
+    runs: int = 1
+
+    @property
+    def ci(self) -> tuple[float, float]:
+        """The interval as (low, high)."""
+        return (self.low, self.high)
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -120,17 +142,74 @@ def paired_difference(
         DataError: the series are empty, of different lengths, or hold a number that is not finite.
     """
     first, second = _paired(a, b)
-    # Resampling problems is drawing how often each distinct difference occurs: exact, and far smaller than indices.
-    values, counts = np.unique(first - second, return_counts=True)
-    generator, n = np.random.default_rng(seed), len(first)
+    low, high = _bootstrap(first - second, confidence, resamples, seed)
+    return Difference(float((first - second).mean()), low, high, len(first))
+
+
+def repeated_mean(
+    runs: Sequence[Sequence[float]], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Mean:
+    """Return the mean of `runs[r][i]` (run r, problem i) with a bootstrap interval clustered by problem.
+
+    A problem is drawn with all its runs. Law: same seed, same interval.
+
+    Raises:
+        DataError: no run, runs of different lengths, or a number that is not finite.
+
+    Example:
+        >>> repeated_mean([[1, 0, 1, 0], [1, 0, 0, 0]]).value
+        0.375
+    """
+    scores = _runs(runs)
+    low, high = _bootstrap(scores.mean(axis=0), confidence, resamples, seed)
+    spread = float(scores.mean(axis=1).std(ddof=1)) if len(scores) > 1 else 0.0
+    return Mean(float(scores.mean()), low, high, spread, scores.shape[1], len(scores))
+
+
+def repeated_difference(
+    a: Sequence[Sequence[float]],
+    b: Sequence[Sequence[float]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Difference:
+    """Return mean(a) - mean(b) of two arms asked several times, with a bootstrap interval clustered by problem.
+
+    `a[r][i]` and `b[s][i]` are scores of problem i; the arms may have been asked unequally often. The interval says
+    what other problems would have given, not what another training seed would have (`replicated_difference`).
+
+    Raises:
+        DataError: as `repeated_mean`, or the arms answered different numbers of problems.
+    """
+    first, second = _runs(a), _runs(b)
+    one, other = _paired(first.mean(axis=0).tolist(), second.mean(axis=0).tolist())
+    low, high = _bootstrap(one - other, confidence, resamples, seed)
+    return Difference(float((one - other).mean()), low, high, len(one), min(len(first), len(second)))
+
+
+def _runs(runs: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    if not runs or not len(runs[0]) or len({len(run) for run in runs}) > 1:
+        raise DataError("Repeated runs must all have answered the same problems, at least one.")
+    scores = np.asarray(runs, dtype=np.float64)
+    if not np.isfinite(scores).all():
+        raise DataError("Scores must be finite; leave out, and count, what could not be scored.")
+    return scores
+
+
+def _bootstrap(values: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of the mean of one value a problem."""
+    # Resampling problems is drawing how often each distinct value occurs: exact, and far smaller than indices.
+    distinct, counts = np.unique(values, return_counts=True)
+    generator, n = np.random.default_rng(seed), len(values)
     means = np.concatenate(
         [
-            generator.multinomial(n, counts / n, size=min(500, resamples - done)) @ values / n
+            generator.multinomial(n, counts / n, size=min(500, resamples - done)) @ distinct / n
             for done in range(0, resamples, 500)
         ]
     )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Difference(float((first - second).mean()), float(low), float(high), n)
+    return float(low), float(high)
 
 
 def replicated_difference(

@@ -15,9 +15,11 @@ from thinktwice.types import Task
 TASKS = {
     "arith": "thinktwice.tasks.worlds.arith:task",
     "wiki": "thinktwice.tasks.worlds.wiki:task",
+    "wiki_hops": "thinktwice.tasks.worlds.wiki.hops:task",
     "gsm8k": "thinktwice.tasks.gsm8k:gsm8k",
     "math": "thinktwice.tasks.math:math",
     "aqua": "thinktwice.tasks.aqua:aqua",
+    "hotpotqa": "thinktwice.tasks.hotpotqa:hotpotqa",
     "strategyqa": "thinktwice.tasks.strategyqa:strategyqa",
     "strategyqa_agent": "thinktwice.tasks.strategyqa:strategyqa_agent",
     "stratgeqa_agent": "thinktwice.tasks.strategyqa:strategyqa_agent",  # as the public code spells it

@@ -27,7 +27,7 @@ class Source:
 
     name: str
     files: Mapping[str, tuple[str, ...]]
-    """Split -> the names its file may have in a directory, the preferred one first."""
+    """Split -> the names its file may have in a directory, the preferred one first; "a.json+b.json" is both together."""
     hub: str | None = None
     configs: tuple[str | None, ...] = (None,)
     hub_splits: Mapping[str, str] | None = None
@@ -105,10 +105,9 @@ def _rows(
             yield reading.rows_of(here), str(here)
         return
     if here is not None and here.is_dir():
-        if (
-            file := next((here / name for name in source.files.get(split, ()) if (here / name).is_file()), None)
-        ) is not None:
-            yield reading.rows_of(file), str(file)
+        parts = ([here / part for part in name.split("+")] for name in source.files.get(split, ()))
+        if files := next((paths for paths in parts if all(path.is_file() for path in paths)), None):
+            yield from ((reading.rows_of(file), str(file)) for file in files)
         elif tree is not None and (here / split).is_dir():
             yield tree(here / split), str(here / split)
         return
