@@ -13,8 +13,8 @@ import pytest
 
 from thinktwice.config import parse, to_dict
 from thinktwice.engines.http import Client, Endpoint, Failure, Pace, Reply, Request, ToolCall, Usage
-from thinktwice.engines.http.retry import LONGEST_WAIT_S, retry_after
 from thinktwice.errors import ConfigError, EngineError
+from thinktwice.retry import LONGEST_WAIT_S, retry_after
 from thinktwice.types import Sampling
 
 KEY = "sk-test-0123456789abcdef"

@@ -1,8 +1,8 @@
 """Documents to a corpus. Law: the same documents in any order give the same corpus, with the same hash.
 
 A title that comes twice is one page: with the longer text where the texts differ, which is counted, and with the
-redirects and choices of both. A redirect leads to a page however many redirects stand between; one that leads nowhere or in a circle is left
-out and counted; one that is a page's own title gives way to the page.
+redirects and choices of both. A redirect leads to a page however many redirects stand between; one that leads nowhere
+or in a circle is left out and counted; one that is a page's own title gives way to the page.
 """
 
 import hashlib
@@ -38,7 +38,8 @@ CREATE TABLE redirects(
     name TEXT NOT NULL, key TEXT NOT NULL, page INTEGER NOT NULL, PRIMARY KEY (name, page)) WITHOUT ROWID;
 CREATE TABLE choices(page INTEGER NOT NULL, place INTEGER NOT NULL, title TEXT NOT NULL,
     PRIMARY KEY (page, place)) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5(title, names, text, content = '', tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE words USING fts5(
+    title, names, text, content = '', tokenize = 'porter unicode61 remove_diacritics 2');
 """
 
 
@@ -156,8 +157,8 @@ def _write(
     db.execute("DETACH staging")
     db.execute(f"PRAGMA application_id = {APPLICATION}")
     db.execute(f"PRAGMA user_version = {FORMAT}")
-    counts = (int(meta[name]) for name in ("documents", "redirects", "disambiguations"))
-    return Built(meta["corpus"], *counts, repeated, differing, lost)
+    pages, redirects, ambiguous = (int(meta[name]) for name in ("documents", "redirects", "disambiguations"))
+    return Built(meta["corpus"], pages, redirects, ambiguous, repeated, differing, lost)
 
 
 def _stage(db: sqlite3.Connection, documents: Iterable[Document], tell: Tell | None) -> int:
@@ -190,10 +191,9 @@ def _stage_redirects(db: sqlite3.Connection, names: Iterable[str], target: str) 
 
 
 def _fill_pages(db: sqlite3.Connection) -> tuple[int, int]:
-    """Number the pages in the order of their titles; return how many documents repeat, and differ from, the kept one."""
+    """Number the pages in the order of titles; return how many documents repeat, and differ from, the one kept."""
     kept: tuple[str, str] | None = None
     number = repeated = differing = 0
-    # A second cursor: this one is being read.
     for title, text in db.execute("SELECT title, text FROM staging.pages ORDER BY title, length(text) DESC, text"):
         if kept and kept[0] == title:
             repeated, differing = repeated + (text == kept[1]), differing + (text != kept[1])

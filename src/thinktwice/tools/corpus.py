@@ -73,9 +73,11 @@ class Corpus:
         """What it holds, as written down when it was built."""
         with self._reading() as db:
             meta: dict[str, str] = dict(db.execute("SELECT name, value FROM meta"))
-        counts = ("documents", "redirects", "disambiguations", "characters")
         try:
-            return Info(meta["corpus"], *(int(meta[name]) for name in counts), meta["source"])  # type: ignore[misc]
+            documents, redirects, ambiguous, characters = (
+                int(meta[name]) for name in ("documents", "redirects", "disambiguations", "characters")
+            )
+            return Info(meta["corpus"], documents, redirects, ambiguous, characters, meta["source"])
         except (KeyError, ValueError):
             raise _damaged(_name(self.source), "its description is not whole") from None
 

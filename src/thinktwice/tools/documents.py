@@ -14,7 +14,6 @@ Everything else (`url`, `id`, ...) is left alone. A bad row is counted and named
 
 import bz2
 import gzip
-import io
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,7 +69,7 @@ def read_documents(sources: Sequence[Path]) -> Iterator[Document]:
     """Yield the documents of files, or of directories of them, in the order of names.
 
     Raises:
-        DataError: a file cannot be read, holds no rows, has questions without paragraphs, or has more than 1 % bad rows.
+        DataError: a file cannot be read, is empty, has questions without paragraphs, or more than 1 % bad rows.
     """
     for path in (file for source in sources for file in _files(source)):
         yield from _checked(path)
@@ -197,7 +196,7 @@ def _opened(path: Path) -> IO[str]:
         return gzip.open(path, "rt", encoding="utf-8")
     if path.suffix == ".bz2":
         return bz2.open(path, "rt", encoding="utf-8")
-    return io.open(path, encoding="utf-8", newline="\n")
+    return open(path, encoding="utf-8", newline="\n")
 
 
 def _lines(file: IO[str], start: str) -> Iterator[Any]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 MOST_WORDS = 64
 """Words of a query that count, the first ones; a model may write a page of nonsense where a query belongs."""
-STOP_WORDS = frozenset(
+_STOP = (
     "a an and are as at be been but by did do does for from had has have he her him his how in is it its of on or she "
-    "that the their them they this to was were what when where which who whom whose why will with".split()
+    "that the their them they this to was were what when where which who whom whose why will with"
 )
+STOP_WORDS = frozenset(_STOP.split())
 """Words that find nothing because every page has them; they count only where a query has no others ("The Who")."""
 
 _WORD = re.compile(r"[^\W_]+")

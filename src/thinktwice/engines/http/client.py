@@ -12,9 +12,10 @@ from pathlib import Path
 from thinktwice.engines.http.cache import key_of
 from thinktwice.engines.http.endpoint import Endpoint, Failure, Kind, Reply, Request, Result, Spending, Usage
 from thinktwice.engines.http.replies import Replies
-from thinktwice.engines.http.retry import FIRST_WAIT_S, Pace, wait
+from thinktwice.engines.http.retry import Pace
 from thinktwice.engines.http.wire import Wire
 from thinktwice.errors import ConfigError, EngineError
+from thinktwice.retry import FIRST_WAIT_S, wait
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ class Client:
                 return Failure("bad reply" if outcome.bad_reply else "refused", outcome.reason, attempt)
             if outcome.wait_s is not None:
                 self._quiet_until = max(self._quiet_until, pace.clock() + outcome.wait_s)
-            pause = max(wait(attempt, outcome.wait_s, pace), self._quiet_until - pace.clock())
+            pause = max(wait(attempt, outcome.wait_s, pace.uniform), self._quiet_until - pace.clock())
             if pace.clock() + pause - started >= endpoint.deadline_s:
                 if not self._reached:
                     raise EngineError(f"{outcome.reason}; start the server, or set base_url to where it is.")

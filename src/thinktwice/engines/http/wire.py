@@ -10,9 +10,10 @@ from typing import Any
 
 from thinktwice.engines.http.endpoint import Endpoint, Kind, Reply
 from thinktwice.engines.http.reading import Pieces, read
-from thinktwice.engines.http.retry import Pace, Refusal, again, retry_after
+from thinktwice.engines.http.retry import Pace, Refusal
 from thinktwice.engines.http.secret import Secret
 from thinktwice.errors import ConfigError, nearest
+from thinktwice.retry import again, retry_after
 
 LISTING_S = 10.0
 
