@@ -27,7 +27,7 @@ class Source:
 
     name: str
     files: Mapping[str, tuple[str, ...]]
-    """Split -> the names its file may have in a directory, the preferred one first; "a.json+b.json" is both together."""
+    """Split -> the names its file may have in a directory, the preferred one first; "a.json+b.json" is both."""
     hub: str | None = None
     configs: tuple[str | None, ...] = (None,)
     hub_splits: Mapping[str, str] | None = None
