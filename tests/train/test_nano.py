@@ -13,6 +13,7 @@ from thinktwice.errors import ConfigError
 from thinktwice.train import nano
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "nano.yaml"
+WORLDS: dict[str, nano.World] = {"nano": nano.Arith(), "nano-annealed": nano.Arith(), "nano-wiki": nano.Wiki()}
 
 
 def test_the_recipe_file_is_the_default_recipe() -> None:
@@ -30,16 +31,17 @@ def test_the_shipped_model_is_small_safe_and_of_the_recipes_shape(name: str) -> 
     assert 200_000 <= sum(p.numel() for p in model.parameters()) <= 1_000_000
     assert model.config.model_type == "llama"
     tokenizer = AutoTokenizer.from_pretrained(place)
-    assert tokenizer.get_vocab() == nano.tokenizer().get_vocab()
+    assert tokenizer.get_vocab() == nano.tokenizer(WORLDS[name]).get_vocab()
     assert len(tokenizer) < model.config.vocab_size  # room for control tokens
 
 
-def test_ids_that_pretraining_never_wrote_can_never_be_sampled() -> None:
-    place = bundled.resolve("nano-annealed")
+@pytest.mark.parametrize("name", sorted(bundled.BUNDLED))
+def test_ids_that_pretraining_never_wrote_can_never_be_sampled(name: str) -> None:
+    place = bundled.resolve(name)
     model = AutoModelForCausalLM.from_pretrained(place)
     tokenizer = AutoTokenizer.from_pretrained(place)
     suppressed = set(model.generation_config.suppress_tokens)
-    for word in nano.Arith().words:
+    for word in WORLDS[name].words:
         (written,) = tokenizer(word, add_special_tokens=False)["input_ids"]
         assert written not in suppressed
     assert tokenizer.eos_token_id not in suppressed

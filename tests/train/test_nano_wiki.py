@@ -1,4 +1,4 @@
-"""The base that has read the encyclopedia: its language, what it reads, and how its recall is measured."""
+"""The base that has read the encyclopedia: its language, what it reads, and what the shipped one knows."""
 
 from collections import Counter
 from dataclasses import replace
@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from thinktwice import nano as bundled
 from thinktwice.config import Spec, load
 from thinktwice.errors import ConfigError
 from thinktwice.render import PLAIN, Render
@@ -159,3 +160,21 @@ def test_recall_finds_what_a_model_was_taught_and_leaves_the_model_as_it_was(ren
     assert recall(model, render, [*other, *taught, wrong]) == [False] * 3 + [True] * 3 + [False]
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_shipped_base_knows_the_encyclopedia_in_part_and_better_what_it_met_more_often() -> None:
+    place = bundled.resolve("nano-wiki")
+    shipped = AutoModelForCausalLM.from_pretrained(place), Render(AutoTokenizer.from_pretrained(place), PLAIN)
+    pages = wiki.Encyclopedia()
+    facts = [fact for person in pages.persons[::3] for fact in pages.pages[person]]
+    known = recall(*shipped, facts)
+    often, some, seldom, once = (
+        sum(right for fact, right in zip(facts, known, strict=True) if pages.exposures(fact) == grade)
+        / sum(pages.exposures(fact) == grade for fact in facts)
+        for grade in EXPOSURES
+    )
+    assert often > 0.97
+    assert 0.35 < once < 0.6  # in part
+    assert often > some > seldom > once
+    other = wiki.Encyclopedia(1)
+    assert sum(recall(*shipped, [f for p in other.persons[::9] for f in other.pages[p]])) < 40  # of 672, by chance

@@ -1,15 +1,16 @@
-"""The nano base: a language model of a quarter of a million parameters that ships with the package.
+"""The nano bases: language models of a quarter of a million parameters that ship with the package.
 
 `nano` is the checkpoint from before its learning-rate decay: tuning it *is* the decay, so every arm of a comparison
 decays from the same place. `nano-annealed` is the same model after its own decay on more of the same data, for solving
-without training. `thinktwice pretrain` reproduces both.
+without training. `thinktwice pretrain` reproduces both. `nano-wiki` has read the encyclopedia of the `wiki` world, and
+knows it in part; like `nano` it has not decayed (`thinktwice pretrain recipes/nano_wiki.yaml`).
 """
 
 from pathlib import Path
 
 from thinktwice.errors import ConfigError, nearest
 
-BUNDLED = {"nano": "stable", "nano-annealed": "annealed"}
+BUNDLED = {"nano-wiki": "wiki", "nano": "stable", "nano-annealed": "annealed"}
 
 
 def resolve(name: str) -> str:
