@@ -105,3 +105,43 @@ def test_single_seed_noise():
     assert "noise" in stats.Difference(-0.03, -0.05, -0.01, 500).noise
     assert stats.Difference(0.08, 0.05, 0.1, 500).noise == ""
     assert stats.Difference(0.03, 0.01, 0.05, 500, replicates=3).noise == ""
+
+
+def test_repeated_runs_keep_a_question_together():
+    rng = np.random.default_rng(0)
+    easy = rng.random(200)  # questions differ in how likely they are answered
+    runs = (rng.random((8, 200)) < easy).astype(float)
+    together = stats.repeated_mean(runs.tolist(), seed=1)
+    assert together.value == pytest.approx(runs.mean())
+    assert together.between_runs == pytest.approx(runs.mean(axis=1).std(ddof=1))
+    assert (together.problems, together.runs) == (200, 8)
+    # The interval is that of 200 questions, not of 1,600 independent answers, however often they were asked.
+    half = (together.high - together.low) / 2
+    assert half == pytest.approx(1.96 * runs.mean(axis=0).std() / 200**0.5, rel=0.06)
+    assert half > 1.5 * 1.96 * runs.std() / 1600**0.5
+    assert stats.repeated_mean(runs.tolist(), seed=1) == together
+    assert stats.repeated_mean(runs.tolist(), seed=2).ci != together.ci
+    single = stats.repeated_mean([runs[0].tolist()])
+    assert single.between_runs == 0
+    assert single.high - single.low > together.high - together.low
+
+
+def test_repeated_difference_is_paired_by_question():
+    rng = np.random.default_rng(3)
+    easy = rng.random(300)
+    b = (rng.random((5, 300)) < easy).astype(float)
+    a = (rng.random((3, 300)) < np.minimum(1, easy + 0.1)).astype(float)
+    found = stats.repeated_difference(a.tolist(), b.tolist())
+    assert found.value == pytest.approx(a.mean() - b.mean())
+    assert found.low < found.value < found.high
+    assert (found.problems, found.replicates) == (300, 3)
+    shuffled = stats.repeated_difference(a[:, rng.permutation(300)].tolist(), b.tolist())
+    assert shuffled.high - shuffled.low > 1.4 * (found.high - found.low)  # pairing is what makes it narrow
+    once = stats.repeated_difference([a[0].tolist()], [b[0].tolist()])
+    assert once.ci == stats.paired_difference(a[0].tolist(), b[0].tolist()).ci
+
+
+@pytest.mark.parametrize("runs", [[], [[]], [[1.0], [1.0, 0.0]], [[float("nan")]]])
+def test_repeated_runs_that_cannot_be_averaged_are_refused(runs):
+    with pytest.raises(DataError):
+        stats.repeated_mean(runs)

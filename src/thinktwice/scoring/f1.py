@@ -14,7 +14,7 @@ from thinktwice.types import Score
 
 _WHOLE = ("yes", "no", "noanswer")
 _STATED = re.compile(
-    r"The answer is:?[ \t]*(?!<answer>)(?P<sentence>[^\n]*)"
+    r"The answer is(?!:?[ \t]*<answer>):?[ \t]*(?P<sentence>[^\n]*)"
     r"|<answer>(?P<tagged>.*?)(?:</answer>|\Z)"
     r"|\[action: Answer, action_input: (?P<araft>[^\n]*)"
     r"|finish\[(?P<finish>[^\n]*)"

@@ -75,26 +75,23 @@ def hotpotqa(
     def convert(row: Mapping[str, Any]) -> Problem:
         return problem(row, contexts=contexts)
 
-    alone = None if per_level or train is None else train  # a source without a training part gives some of its test
-    found = read_splits(
-        SOURCE, convert, path=path, dev=None if alone is None else dev, train=alone, revision=revision,
-        quarantine=quarantine,
-    )  # fmt: skip
-    parts = found.problems
-    test, rest = list(parts["test"]), list(parts["train"])
+    found = read_splits(SOURCE, convert, path=path, revision=revision, quarantine=quarantine)
+    test, rest = list(found.problems["test"]), list(found.problems["train"])
+    if not rest and train and not per_level:  # a source without a training part gives some of its test, if asked
+        test, rest = reading.carve(test, train + dev, "hotpotqa-train")
     if trained_on:
         met = overlaps.asked_in(trained_on)
         test, rest = _unmet(test, met, overlap, "test"), _unmet(rest, met, "drop", "train") if per_level else rest
     if per_level:
         test = _even(test, rest, per_level)
-    tested = overlaps.Asked(tuple((p.id, p.prompt) for p in test))
-    kept = _unmet(rest, tested, "drop", "train")
-    held = list(parts["dev"])
-    if alone is None and kept:
-        kept, held = reading.carve(kept, dev, "hotpotqa-dev")
-    if train is not None and not 0 < train <= len(kept):
-        raise DataError(f"task.train={train}, but there are {len(kept)} training problems in {path or SOURCE.hub}.")
-    return Task("hotpotqa", {"train": kept[:train], "dev": held, "test": test}, score, quarantined=found.quarantined)
+    held: list[Problem] = []
+    if rest:
+        rest, held = reading.carve(rest, dev, "hotpotqa-dev")
+    if train is not None and not 0 < train <= len(rest):
+        raise DataError(f"task.train={train}, but there are {len(rest)} training problems in {path or SOURCE.hub}.")
+    asked = overlaps.Asked(tuple((p.id, p.prompt) for p in (*test, *held)))
+    rest = _unmet(rest, asked, "drop", "train")
+    return Task("hotpotqa", {"train": rest[:train], "dev": held, "test": test}, score, quarantined=found.quarantined)
 
 
 def _unmet(problems: Sequence[Problem], met: overlaps.Asked, what: str, split: str) -> list[Problem]:
