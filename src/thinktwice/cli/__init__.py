@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import attribute, export_pairs, label, look, make, migrate, serve, types, watch, work
+from thinktwice.cli import attribute, audit, corpus, export_pairs, label, look, make, migrate, serve, types, watch, work
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -26,6 +26,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (types.types, "thinktwice types fit recipes/planning.yaml --selection-method k-means --num-types 5 --out types/k5"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
     (export_pairs.export_pairs, "thinktwice export-pairs trajectories.json --compat araft-csv --out tables"),
+    (audit.audit, "thinktwice audit solutions.jsonl --pairing balanced"),
     (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),
     (
         migrate.migrate,
@@ -53,6 +54,7 @@ def build() -> typer.Typer:
         app.command(function.__name__.replace("evaluate", "eval").replace("_", "-"), epilog=f"Example:  {example}")(
             function
         )
+    app.add_typer(corpus.app, name="corpus")
     return app
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.tasks.worlds.wiki import Encyclopedia
-from thinktwice.tools.corpus import APPLICATION, FORMAT, Corpus
+from thinktwice.tools.corpus import APPLICATION, FORMAT, TOKENIZER, Corpus
 from thinktwice.tools.documents import Document, world_documents
 from thinktwice.tools.words import clean, fold, may_be
 
@@ -31,7 +31,7 @@ CREATE TABLE staging.pages(title TEXT, text TEXT);
 CREATE TABLE staging.redirects(name TEXT, target TEXT, PRIMARY KEY (name, target)) WITHOUT ROWID;
 CREATE TABLE staging.choices(title TEXT, choice TEXT, PRIMARY KEY (title, choice)) WITHOUT ROWID;
 """
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pages(id INTEGER PRIMARY KEY, title TEXT NOT NULL UNIQUE, key TEXT NOT NULL, text TEXT NOT NULL);
 CREATE TABLE redirects(
@@ -39,7 +39,7 @@ CREATE TABLE redirects(
 CREATE TABLE choices(page INTEGER NOT NULL, place INTEGER NOT NULL, title TEXT NOT NULL,
     PRIMARY KEY (page, place)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5(
-    title, names, text, content = '', tokenize = 'porter unicode61 remove_diacritics 2');
+    title, names, text, content = '', tokenize = '{TOKENIZER}');
 """
 
 

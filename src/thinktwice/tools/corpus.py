@@ -30,6 +30,7 @@ from thinktwice.tools.words import clean, fold, may_be, query_words, words_of
 APPLICATION = 0x74_74_63_6F
 """SQLite's application_id of our files: "ttco"."""
 FORMAT = 1
+TOKENIZER = "porter unicode61 remove_diacritics 2"
 WEIGHTS = "2.0, 2.0, 1.0"
 """How much a word counts in a title, in a redirect, in the text."""
 SPELLED, COMPLETE = 2000.0, 1000.0
@@ -130,6 +131,21 @@ class Corpus:
         with self._reading() as db:
             return _page(db, number, frozenset(words_of(query)), score)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
+    def check(self) -> None:
+        """Read every page; raises DataError when they are not the ones that the hash was made of."""
+        from thinktwice.tools.build import digest
+
+        with self._reading() as db:
+            if digest(db) != self.corpus:
+                raise _damaged(_name(self.source), "its pages have another hash than it names")
+            if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise _damaged(_name(self.source), "SQLite's own check fails")
+
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Lend this thread's connection; what SQLite says about a broken file becomes one sentence."""
@@ -186,18 +202,25 @@ def open_corpus(source: str | Path) -> Retriever:
 
 def open_local(source: str | Path) -> Corpus:
     """Open a corpus file, or "wiki" or "wiki:SEED". Raises what `open_corpus` raises."""
-    text = str(source)
-    if text == "wiki" or text.startswith("wiki:"):
-        seed = text.removeprefix("wiki").removeprefix(":") or "0"
-        if not seed.isdecimal():
-            raise ConfigError(f"{text!r}: the seed of a wiki world is a number, as in wiki:3.")
-        return _world(int(seed))
+    seed = seed_of(str(source))
+    if seed is not None:
+        return _world(seed)
     path = Path(source)
     if not path.is_file():
         raise DataError(f"there is no corpus file {path}. Make it: thinktwice corpus build SOURCE --out {path}")
     corpus = Corpus(path.resolve())
     _ = corpus.info  # a file that is no corpus is refused now
     return corpus
+
+
+def seed_of(source: str) -> int | None:
+    """Return the seed of the wiki world that "wiki" or "wiki:SEED" names; None for anything else."""
+    name, colon, seed = source.partition(":")
+    if name != "wiki":
+        return None
+    if colon and not seed.isdecimal():
+        raise ConfigError(f"{source!r}: the seed of a wiki world is a number, as in wiki:3.")
+    return int(seed or 0)
 
 
 @cache
@@ -249,23 +272,26 @@ def _damaged(name: str, reason: str) -> DataError:
     return DataError(f"the corpus {name} is damaged ({reason}). Build it again, or put a copy in its place.")
 
 
-_LOOKUPS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("SELECT id, '' FROM pages WHERE title = ?", clean),
-    ("SELECT page, name FROM redirects WHERE name = ? ORDER BY page", clean),
-    ("SELECT id, '' FROM pages WHERE key = ? ORDER BY id", fold),
-    ("SELECT page, name FROM redirects WHERE key = ? ORDER BY page, name", fold),
+LONGEST_TITLE = 300
+"""Characters; a longer name stands for no page (Wikipedia's titles end at 255 bytes)."""
+_LOOKUPS = (
+    "SELECT id, '' FROM pages WHERE title = :name",
+    "SELECT page, name FROM redirects WHERE name = :name ORDER BY page",
+    "SELECT id, '' FROM pages WHERE key = :key ORDER BY id",
+    "SELECT page, name FROM redirects WHERE key = :key ORDER BY page, name",
 )
 """A name as it is spelled comes before one that only case or accents make equal, and a title before a redirect."""
 
 
 def _named(db: sqlite3.Connection, name: str, score: float = 0.0) -> tuple[int, Passage] | None:
     """Return (id, page) of what a name stands for; (0, choices) where it may be several pages."""
-    for query, spelling in _LOOKUPS:
-        rows = db.execute(query, (spelling(name),)).fetchall() if fold(name) else []
+    spelled = {"name": clean(name), "key": fold(name)}
+    for query in _LOOKUPS if spelled["key"] and len(name) <= LONGEST_TITLE else ():
+        rows = db.execute(query, spelled).fetchall()
         numbers = tuple(dict.fromkeys(number for number, _ in rows))
         if len(numbers) > 1:
             choices = tuple(_page(db, number).title for number in numbers)
-            return 0, Passage(clean(name), may_be(clean(name), choices), score, choices=choices)
+            return 0, Passage(spelled["name"], may_be(spelled["name"], choices), score, choices=choices)
         if numbers:
             return numbers[0], replace(_page(db, numbers[0], score=score), via=rows[0][1])
     return None

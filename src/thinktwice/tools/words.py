@@ -20,7 +20,10 @@ _ABOVE_AND_BELOW = range(200, 241)
 
 def fold(title: str) -> str:
     """Return what titles are compared by: case, accents, underscores and runs of white space do not count."""
-    text = unicodedata.normalize("NFKD", clean(title)).casefold()
+    text = clean(title).casefold()
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKD", text)
     bare = "".join(c for c in text if unicodedata.combining(c) not in _ABOVE_AND_BELOW)
     return " ".join(unicodedata.normalize("NFKC", bare).split())
 
@@ -32,8 +35,13 @@ def clean(title: str) -> str:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return the different words of a text in order: letters and digits only, in lower case."""
-    return tuple(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", text).casefold())))
+    """Return the different words of a text in order."""
+    return tuple(dict.fromkeys(all_words(text)))
+
+
+def all_words(text: str) -> list[str]:
+    """Return every word of a text, as often as it stands there: letters and digits only, in lower case."""
+    return _WORD.findall(unicodedata.normalize("NFC", text).casefold())
 
 
 def query_words(query: str) -> tuple[str, ...]:
