@@ -40,7 +40,10 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the states [R, H, T, D] where `SlotCache.aim` said; return what those rows hold, without a copy."""
+        """Write the states [R, H, T, D] where `SlotCache.aim` said; return what those rows hold.
+
+        Neighbouring rows are returned without a copy.
+        """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         cache, (keys, values) = self._cache, self.states
@@ -70,14 +73,14 @@ class SlotCache(Cache):
     def __init__(self, layers: int, rows: int, device: torch.device) -> None:
         self.rows, self.slots = rows, 0
         self.span = 0
-        self.read_rows: slice = slice(0)
+        self.read_rows: slice | Tensor = slice(0)
         self.write_rows_R1 = torch.empty(0, 1, dtype=torch.long, device=device)
         self.write_slots_RT = self.write_rows_R1
         self._row_numbers_R1 = torch.arange(rows, device=device).unsqueeze(1)
         self._slot_layers = [SlotLayer(self) for _ in range(layers)]
         super().__init__(layers=list(self._slot_layers))
 
-    def aim(self, rows: slice, slots_RT: Tensor, span: int) -> None:
+    def aim(self, rows: slice | Tensor, slots_RT: Tensor, span: int) -> None:
         """Say where the next forward writes (`slots_RT` of `rows`) and reads (the first `span` slots of `rows`)."""
         if span > self.slots:
             self._resize(span)
@@ -131,7 +134,9 @@ def vocabulary_size(model: PreTrainedModel) -> int:
     return weight.shape[0]
 
 
-def feed(model: PreTrainedModel, cache: SlotCache, rows: slice, ids_RT: Tensor, slots_RT: Tensor, span: int) -> Tensor:
+def feed(
+    model: PreTrainedModel, cache: SlotCache, rows: slice | Tensor, ids_RT: Tensor, slots_RT: Tensor, span: int
+) -> Tensor:
     """Run `ids_RT` through the model, each token at its slot; return the logits [R, V] after the last column.
 
     A token sees the slots up to its own. `slots_RT` is [R, T], or [1, T] when all rows have the same.

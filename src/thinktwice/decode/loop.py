@@ -2,13 +2,15 @@
 
 Each step feeds every row one token and draws the next where the row has read all its text. Controls may answer a
 drawn token with an edit; a rewind only moves the row's length back (see `cache`), an insertion lengthens the text and
-is read like anything else. Rows that end leave the batch and new prompts take their places.
+is read like anything else. Rows that end leave the batch and new prompts take their places. A row that waits for a tool
+keeps its place and draws nothing: its last token is read again, which writes the same keys and values.
 
 Laws: a row's tokens do not depend on the rows beside it; the budget counts every token drawn, deleted and rejected
 ones included; rules, bans and stop strings know the visible text alone; where nothing fires, greedy output is that of
 `model.generate`.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,11 +23,12 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from thinktwice.decode.cache import SlotCache, check_editable, context_length, feed, vocabulary_size
+from thinktwice.decode.reference import result_of
 from thinktwice.decode.rows import Batch, Ints, LogitsRule, Rows
 from thinktwice.decode.sample import draw, uniforms
 from thinktwice.decode.stops import StopStrings, ToText
 from thinktwice.errors import ConfigError
-from thinktwice.types import Append, Completion, Control, Edit, Rewind, Sampling, Stop, StopReason
+from thinktwice.types import Append, Completion, Control, Edit, Rewind, Sampling, Stop, StopReason, Wait
 
 EventKind = Literal["written", "inserted", "rejected", "deleted", "banned", "stopped"]
 
@@ -180,9 +183,13 @@ class Decoder:
     def step(self) -> bool:
         """Draw one token in every row that has read its text; return whether anything is left to do."""
         batch, cache = self._admit()
+        if batch.waiting:
+            self._resume(batch, cache)
         if not batch.n:
-            return False
+            return bool(self._waiting)
         self._read_insertions(batch, cache)
+        if batch.waiting:  # they have read their last token, perhaps, and read it again
+            batch.fed[: batch.n] = np.minimum(batch.fed[: batch.n], batch.length[: batch.n] - 1)
         every = np.arange(batch.n)
         slots_B1 = self._tensor(batch.fed[: batch.n, None])
         ids_B1 = self._tensor(batch.ids[every, batch.fed[: batch.n]][:, None])
@@ -190,7 +197,10 @@ class Decoder:
         cache.trim(span)
         logits_BV = feed(self._model, cache, slice(0, batch.n), ids_B1, slots_B1, span)
         batch.fed[: batch.n] += 1
-        rows = (batch.fed[: batch.n] == batch.length[: batch.n]).nonzero()[0]
+        ready = batch.fed[: batch.n] == batch.length[: batch.n]
+        rows = (ready & ~batch.waits_now() if batch.waiting else ready).nonzero()[0]
+        if not len(rows):
+            return True
         if len(rows) < batch.n:
             logits_BV = logits_BV[self._tensor(rows)]
         ids, logprobs = self._draw(batch, rows, logits_BV)
@@ -209,7 +219,8 @@ class Decoder:
             self._batch = Batch(self._capacity)
             self._cache = SlotCache(self._layers, self._capacity, self._model.device)
         batch, cache, free = self._batch, self._cache, self._capacity - self._batch.n
-        if self._waiting and (not batch.n or free >= max(1, self._capacity // 8)):
+        idle = batch.waiting == batch.n  # nobody would be kept from drawing
+        if self._waiting and free and (idle or free >= max(1, self._capacity // 8)):
             first = batch.n
             for _ in range(min(free, len(self._waiting))):
                 batch.admit(*self._waiting.popleft())
@@ -224,20 +235,45 @@ class Decoder:
                 first = last
         return batch, cache
 
+    def _resume(self, batch: Batch, cache: SlotCache) -> None:
+        """Insert what tools have found; where every row waits, sleep until one of them has."""
+        if batch.waiting == batch.n:
+            answered = threading.Event()  # `futures.wait` would sleep through one that is cancelled
+            for result in batch.waits[: batch.n]:
+                if result is not None:
+                    result.add_done_callback(lambda _: answered.set())
+            answered.wait()
+        ended = []
+        for row, result in enumerate(batch.waits[: batch.n]):
+            if result is not None and result.done():
+                batch.resume(row)
+                found = result_of(result)
+                if isinstance(found, str):
+                    self._finish(int(batch.number[row]), batch.complete(row, "error", found))
+                    ended.append(row)
+                elif batch.length[row] + len(found) >= self._limit:
+                    self._end(batch, row, "length")
+                    ended.append(row)
+                else:
+                    batch.insert(row, found)
+                    self._tell(batch, row, "inserted", found)
+        for row in reversed(ended):
+            cache.move(batch.remove(row), row)
+
     def _read_insertions(self, batch: Batch, cache: SlotCache) -> None:
-        """Read long insertions up to their last token."""
-        for row in (batch.length[: batch.n] - batch.fed[: batch.n] > READ_AT_ONCE).nonzero()[0].tolist():
-            start, end = int(batch.fed[row]), int(batch.length[row]) - 1
-            slots_1T = torch.arange(start, end, device=self._model.device)[None]
-            feed(
-                self._model,
-                cache,
-                slice(row, row + 1),
-                self._tensor(batch.ids[row : row + 1, start:end]),
-                slots_1T,
-                end,
-            )
-            batch.fed[row] = end
+        """Read long insertions up to their last token, those of all rows together."""
+        left = batch.length[: batch.n] - batch.fed[: batch.n] - 1
+        long = (left >= READ_AT_ONCE).nonzero()[0]
+        while len(long):
+            rows = long[: max(1, PREFILL_TOKENS // int(left[long].max()))]
+            ends = batch.length[rows, None] - 1
+            # A shorter one reads its last token again and again, which writes the same keys and values there.
+            slots_RT = np.minimum(batch.fed[rows, None] + np.arange(int(left[rows].max())), ends - 1)
+            ids_RT = self._tensor(batch.ids[rows[:, None], slots_RT])
+            where = self._tensor(rows) if len(rows) > 1 else slice(int(rows[0]), int(rows[0]) + 1)
+            feed(self._model, cache, where, ids_RT, self._tensor(slots_RT), int(ends.max()))
+            batch.fed[rows] = ends[:, 0]
+            long = long[len(rows) :]
 
     def _draw(self, batch: Batch, rows: Ints, logits_BV: Tensor) -> tuple[Ints, NDArray[np.float64]]:
         """Apply rules, suppressed ids and bans, and draw."""
@@ -279,7 +315,7 @@ class Decoder:
         if not np.isfinite(logprob):
             return self._fail(batch, row)
         control, edit = self._ask(batch, row, drawn)
-        if isinstance(edit, Rewind) and edit.reject:
+        if isinstance(edit, Rewind | Append | Wait) and edit.reject:
             batch.reject(row, drawn, logprob)
             self._tell(batch, row, "rejected", (drawn,), logprob)
         else:
@@ -297,14 +333,20 @@ class Decoder:
         elif isinstance(edit, Append):
             batch.insert(row, edit.token_ids)
             self._tell(batch, row, "inserted", edit.token_ids)
+        elif isinstance(edit, Wait):
+            batch.wait(row, edit.result)
         if stop is None:
             return False
-        if edit is not None or not self._eos[drawn]:
+        self._end(batch, row, stop, settle=edit is not None or not self._eos[drawn])
+        return True
+
+    def _end(self, batch: Batch, row: int, stop: StopReason, *, settle: bool = True) -> None:
+        """End a row; one that was cut asks its controls to settle what is still open."""
+        if settle:
             control, edit = self._ask(batch, row, CUT)
             if isinstance(edit, Rewind) and control is not None:
                 self._rewind(batch, row, edit, control)
         self._finish(int(batch.number[row]), batch.complete(row, stop))
-        return True
 
     def _ask(self, batch: Batch, row: int, drawn: int) -> tuple[Control | None, Edit | None]:
         """Return the first edit that a control answers, and the control."""

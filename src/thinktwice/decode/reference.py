@@ -1,9 +1,22 @@
 """Decoding, defined: one row, pure Python, nothing clever. The batched loop is tested against it."""
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 
 from thinktwice.decode.stops import ToText, ends_with_stop
-from thinktwice.types import Append, Completion, Control, Edit, Fate, Rewind, RowView, Sampling, Stop, StopReason
+from thinktwice.types import (
+    Append,
+    Completion,
+    Control,
+    Edit,
+    Fate,
+    Rewind,
+    RowView,
+    Sampling,
+    Stop,
+    StopReason,
+    Wait,
+)
 
 Propose = Callable[[RowView, frozenset[int]], tuple[int, float] | str | None]
 """`(row, banned) -> (token id, logprob)`; None when there is no more to say, a sentence when no token can be drawn."""
@@ -28,12 +41,13 @@ def replay(
     edits = sampled = 0
     stop: StopReason | None = "budget" if sampling.max_new_tokens <= 0 else None
     rewinds: list[tuple[int, Rewind]] = []
+    insertions: list[tuple[int, int]] = []
     error: str | None = None
     if max_length is not None and len(prompt) >= max_length:
         stop = "length"
 
     def view() -> RowView:
-        return RowView(tuple(visible), len(prompt), edits, sampled)
+        return RowView(tuple(visible), len(prompt), edits, sampled, insertions[-1][1] if insertions else 0)
 
     def ask(drawn: int) -> tuple[Edit | None, frozenset[int]]:
         for control in controls:
@@ -56,6 +70,7 @@ def replay(
         for _ in range(count):
             fates[places.pop()] = "control" if visible.pop() in watched else "deleted"
         edits += count > 0
+        insertions[:] = [(first, min(last, len(visible))) for first, last in insertions if first < len(visible)]
         for depth in [depth for depth in bans if depth > len(visible)]:
             del bans[depth]
         bans.setdefault(len(visible), set()).update(edit.ban)
@@ -79,7 +94,7 @@ def replay(
         drawn, logprob = proposal
         edit, watched = ask(drawn)
         sampled += 1
-        write(drawn, logprob, "rejected" if isinstance(edit, Rewind) and edit.reject else "kept")
+        write(drawn, logprob, "rejected" if isinstance(edit, Rewind | Append | Wait) and edit.reject else "kept")
         if isinstance(edit, Rewind):
             rewind(edit, watched)
         if isinstance(edit, Stop):
@@ -91,11 +106,19 @@ def replay(
             stop = "done"
         elif sampled >= sampling.max_new_tokens:
             stop = "budget"
-        elif max_length is not None and len(visible) + _inserted(edit) >= max_length:
+        elif max_length is not None and len(visible) >= max_length:
             stop = "length"
-        elif isinstance(edit, Append):
-            for token_id in edit.token_ids:
-                write(token_id, 0.0, "inserted")
+        elif isinstance(edit, Append | Wait):
+            inserted = edit.token_ids if isinstance(edit, Append) else result_of(edit.result)
+            if isinstance(inserted, str):
+                stop, error = "error", inserted
+                break
+            if max_length is not None and len(visible) + len(inserted) >= max_length:
+                stop = "length"
+            else:
+                insertions += [(len(visible), len(visible) + len(inserted))] if inserted else []
+                for token_id in inserted:
+                    write(token_id, 0.0, "inserted")
         if stop is not None:
             settle()
     return Completion(
@@ -108,5 +131,9 @@ def replay(
     )
 
 
-def _inserted(edit: Edit | None) -> int:
-    return len(edit.token_ids) if isinstance(edit, Append) else 0
+def result_of(result: "Future[tuple[int, ...]]") -> tuple[int, ...] | str:
+    """Return what a tool found, waiting for it, or a sentence where it failed."""
+    try:
+        return tuple(result.result())
+    except Exception as error:
+        return f"A tool failed: {' '.join(f'{type(error).__name__}: {error}'.split())}"

@@ -1,6 +1,7 @@
 """The rows of a batch while they are being written: visible text, raw log and bans, as arrays with one entry a row."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Final, overload
 
 import numpy as np
@@ -45,6 +46,12 @@ class Batch:
         """Banned ids by depth, valid while the text below that depth stands."""
         self.rewinds: list[list[tuple[int, Rewind]]] = [[] for _ in range(capacity)]
         """What was taken back, each with the length of the log at that moment."""
+        self.insertions: list[list[tuple[int, int]]] = [[] for _ in range(capacity)]
+        """Where visible insertions begin and end, in order."""
+        self.waits: list[Future[tuple[int, ...]] | None] = [None] * capacity
+        """What rows that draw nothing are waiting for."""
+        self.waiting = 0
+        """How many rows wait."""
 
     def admit(self, number: int, key: int, prompt: Sequence[int]) -> int:
         """Start a row; return its place."""
@@ -54,7 +61,7 @@ class Batch:
         self.ids[row, : len(prompt)] = prompt
         self.prompt_length[row] = self.length[row] = len(prompt)
         self.fed[row] = self.sampled[row] = self.edits[row] = self.log_length[row] = 0
-        self.bans[row], self.rewinds[row] = {}, []
+        self.bans[row], self.rewinds[row], self.insertions[row], self.waits[row] = {}, [], [], None
         return row
 
     def write(self, rows: Ints, ids: Ints, logprobs: NDArray[np.float64]) -> None:
@@ -76,8 +83,27 @@ class Batch:
         self._log(row, token_id, REJECTED, logprob)
         self.sampled[row] += 1
 
+    def wait(self, row: int, result: "Future[tuple[int, ...]]") -> None:
+        """Let a row draw nothing until its result is there."""
+        self.waits[row] = result
+        self.waiting += 1
+
+    def resume(self, row: int) -> None:
+        """Let a row go on."""
+        self.waits[row] = None
+        self.waiting -= 1
+
+    def waits_now(self) -> NDArray[np.bool_]:
+        """Return which rows wait."""
+        return np.fromiter((wait is not None for wait in self.waits[: self.n]), np.bool_, self.n)
+
     def insert(self, row: int, ids: Sequence[int]) -> None:
         """Append tokens that were not drawn."""
+        start = int(self.length[row])
+        if ids:
+            self.insertions[row].append((start, start + len(ids)))
+        else:  # a rejected token's row draws again, from its last token
+            self.fed[row] = min(int(self.fed[row]), start - 1)
         for token_id in ids:
             self._reserve(row, int(self.length[row]) + 1)
             self.ids[row, self.length[row]] = token_id
@@ -95,6 +121,7 @@ class Batch:
         self.length[row] = start
         self.fed[row] = min(int(self.fed[row]), start - 1)  # the last kept token is fed again: its logits are gone
         self.edits[row] += bool(deleted)
+        self.insertions[row] = [(first, min(last, start)) for first, last in self.insertions[row] if first < start]
         bans = self.bans[row]
         for depth in [depth for depth in bans if depth > start]:
             del bans[depth]
@@ -111,7 +138,13 @@ class Batch:
 
     def view(self, row: int) -> RowView:
         """Return what controls and rules may know of a row."""
-        return RowView(self.visible(row), int(self.prompt_length[row]), int(self.edits[row]), int(self.sampled[row]))
+        return RowView(
+            self.visible(row),
+            int(self.prompt_length[row]),
+            int(self.edits[row]),
+            int(self.sampled[row]),
+            self.insertions[row][-1][1] if self.insertions[row] else 0,
+        )
 
     def complete(self, row: int, stop: StopReason, error: str | None = None) -> Completion:
         """Return what a row wrote."""
@@ -136,6 +169,7 @@ class Batch:
             ):  # fmt: skip
                 array[row] = array[last]
             self.bans[row], self.rewinds[row] = self.bans[last], self.rewinds[last]
+            self.insertions[row], self.waits[row] = self.insertions[last], self.waits[last]
         return last
 
     def _log(self, row: int, token_id: int, fate: int, logprob: float) -> None:
