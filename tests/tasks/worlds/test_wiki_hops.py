@@ -232,4 +232,3 @@ def test_every_text_is_phrases_of_the_nano_tokenizer(task: wiki.Task) -> None:
             assert render.text(ids) == text
             assert not [i for i in ids if i in bytes_of], text
         assert len(render.prompt(problem)) < 24
-    assert len(nano.tokenizer(of)) <= of.rows - 70
