@@ -18,7 +18,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from thinktwice.types import Example
+from thinktwice.types import Example, Pair
 
 torch.set_num_threads(1)
 
@@ -125,5 +125,29 @@ def make_layout_examples() -> Callable[..., list[Example]]:
                 )
             )
         return examples
+
+    return make
+
+
+@pytest.fixture
+def make_pairs(make_examples) -> Callable[..., list[Pair]]:
+    """Chosen repeats the rule of `make_examples`; rejected says something else after the same prompt, the end token in.
+
+    A third of the rejected sides is longer, and one token in the middle of a few sides is only seen (an observation).
+    """
+
+    def make(n: int = 24, seed: int = 0, vocab: int = 260, fractions: bool = False, hole: bool = True) -> list[Pair]:
+        draw = random.Random(f"pairs {seed}")
+        pairs = []
+        for k, chosen in enumerate(make_examples(n, seed, vocab, fractions)):
+            start = next(i for i, weight in enumerate(chosen.weights) if weight > 0) + 1
+            wrong = [draw.randrange(4, vocab) for _ in range(draw.randint(2, 15))] + [2]
+            ids = (*chosen.token_ids[:start], *wrong)
+            weights = [*[0.0] * (start - 1), *[1.0] * len(wrong), 0.0]
+            if hole and k % 3 == 0:
+                weights[start] = 0.0
+            rejected = Example(ids, (*ids[1:], 0), tuple(weights), problem_id=chosen.problem_id)
+            pairs.append(Pair(chosen, rejected, ("loop", "format")[k % 2]))
+        return pairs
 
     return make

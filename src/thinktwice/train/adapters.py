@@ -214,7 +214,7 @@ def load_adapter(
     Raises:
         ModelError: the base is not found or has other weights.
     """
-    base = _find_base(adapter_dir, base_dir)
+    base = find_base(adapter_dir, base_dir)
     if has_prefix(adapter_dir):
         prefixed: Any = load_prefix(load_model(base, dtype), adapter_dir)
         prefixed.eval()
@@ -240,15 +240,35 @@ def merge(adapter_dir: Path, out: Path, base_dir: str | Path | None = None, dtyp
         raise ModelError(
             "A learned prefix is no change of weights, so that no plain model can hold it; use the adapter's directory."
         )
-    base = _find_base(adapter_dir, base_dir)
-    adapted: Any = load_adapter(adapter_dir, base)
-    merged = adapted.merge_and_unload(safe_merge=True)
-    nn.Module.to(merged, dtype or stored_dtype(base) or torch.float32)
+    base = find_base(adapter_dir, base_dir)
+    whole = merged(adapter_dir, base)
+    nn.Module.to(whole, dtype or stored_dtype(base) or torch.float32)
     tokens = {**control_token_ids(base), **control_token_ids(adapter_dir)}
-    return save_model(merged, load_tokenizer(adapter_dir), out, control_tokens=tokens)
+    return save_model(whole, load_tokenizer(adapter_dir), out, control_tokens=tokens)
 
 
-def _find_base(adapter_dir: Path, base_dir: str | Path | None) -> str | Path:
+def merged(adapter_dir: Path, base_dir: str | Path) -> PreTrainedModel:
+    """Return a plain model, in fp32, with the adapter's changes in its weights.
+
+    Raises:
+        ModelError: it is a prefix, or was trained over another base.
+    """
+    if has_prefix(adapter_dir):
+        raise ModelError(
+            "A learned prefix is no change of weights, so that full training cannot start from it; "
+            "set training.mode=prefix-tuning to train it further."
+        )
+    adapted: Any = load_adapter(adapter_dir, base_dir)
+    whole: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+    return whole.requires_grad_(True)
+
+
+def find_base(adapter_dir: Path, base_dir: str | Path | None) -> str | Path:
+    """Return the base of an adapter: the one named, or its own.
+
+    Raises:
+        ModelError: the base has other weights than the one it was trained over.
+    """
     record = json.loads((adapter_dir / BASE_FILE).read_text(encoding="utf-8"))
     base = base_dir or record["base"]
     if base_fingerprint(base) != record["fingerprint"]:

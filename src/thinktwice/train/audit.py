@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from thinktwice.errors import DataError, TrainError
 from thinktwice.show import example_marks, learned_tokens
@@ -11,6 +11,7 @@ from thinktwice.train.batch import check_example
 from thinktwice.train.settings import Training
 from thinktwice.types import Example
 
+Number = TypeVar("Number", int, float)
 Colour = Literal["learned", "seen", "retracted"]
 
 
@@ -83,19 +84,30 @@ class Audit:
             f"tokens            {self.tokens}, learned {self.supervised} ({self.supervised_share:.1%})",
             f"end token learned {end}",
         ]
-        for reason, group in groupby(sorted(self.dropped, key=lambda d: d.reason), key=lambda d: d.reason):
-            names = [dropped.problem_id for dropped in group]
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            lines.append(f"dropped           {len(names)} {reason}: {shown}")
-        lines.append(f"sample            {self.sample_problem_id}")
-        for span in self.sample:
-            shown = " ".join(map(str, span.token_ids))
-            if tokenizer is not None:
-                shown = repr(tokenizer.decode(list(span.token_ids), skip_special_tokens=False))
-            lines.append(
-                f"  {span.colour + (' (learned)' if span.colour == 'retracted' and span.learned else ''):20}{shown}"
-            )
-        return lines
+        sample = [f"sample            {self.sample_problem_id}", *span_lines(self.sample, tokenizer)]
+        return [*lines, *by_reason(self.dropped), *sample]
+
+
+def by_reason(dropped: Sequence[Dropped]) -> list[str]:
+    """Return a line for every reason: how many were dropped, and the first few."""
+    lines = []
+    for reason, group in groupby(sorted(dropped, key=lambda d: d.reason), key=lambda d: d.reason):
+        names = [each.problem_id for each in group]
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        lines.append(f"dropped           {len(names)} {reason}: {shown}")
+    return lines
+
+
+def span_lines(spans: Sequence[Span], tokenizer: Decoder | None) -> list[str]:
+    """Return a line for every span, as text where there is a tokenizer, as ids where there is none."""
+    lines = []
+    for span in spans:
+        shown = " ".join(map(str, span.token_ids))
+        if tokenizer is not None:
+            shown = repr(tokenizer.decode(list(span.token_ids), skip_special_tokens=False))
+        also = " (learned)" if span.colour == "retracted" and span.learned else ""
+        lines.append(f"  {span.colour + also:20}{shown}")
+    return lines
 
 
 def audit(
@@ -143,7 +155,7 @@ def audit(
     if not kept:
         why = f"all {len(dropped)} are longer than {max_length} tokens" if dropped else "there are no examples"
         raise TrainError(f"There is nothing to train on: {why}.")
-    ended = sum(_teaches(example, eos_id) for example in kept)
+    ended = sum(teaches(example, eos_id) for example in kept)
     if eos_id is not None and not ended:
         raise TrainError(
             f"No example teaches the end token (id {eos_id}): the model would never stop. End every reply with it and "
@@ -157,9 +169,9 @@ def audit(
         kept=tuple(kept),
         dropped=tuple(dropped),
         n=len(kept),
-        length_p5=_quantile(lengths, 0.05),
-        length_p50=_quantile(lengths, 0.5),
-        length_p95=_quantile(lengths, 0.95),
+        length_p5=quantile(lengths, 0.05),
+        length_p50=quantile(lengths, 0.5),
+        length_p95=quantile(lengths, 0.95),
         length_max=lengths[-1],
         max_length=max_length,
         tokens=tokens,
@@ -183,9 +195,11 @@ def colour(example: Example) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _teaches(example: Example, token_id: int | None) -> bool:
+def teaches(example: Example, token_id: int | None) -> bool:
+    """Say whether predicting a token is among what an example teaches."""
     return any(w > 0 and target == token_id for w, target in zip(example.weights, example.targets, strict=True))
 
 
-def _quantile(ordered: Sequence[int], share: float) -> int:
+def quantile(ordered: Sequence[Number], share: float) -> Number:
+    """Return the value below which that share of the ordered values lies."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

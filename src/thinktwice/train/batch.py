@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ PACKED_ROW = 2048
 Cursor = tuple[int, int]
 """(epoch, or first example of the window; steps already taken in it): where a source goes on."""
 Ints = npt.NDArray[np.int64]
+Unit = TypeVar("Unit")
+"""What a step is made of: a row of examples, or a pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,34 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0) -> Batch:
     )
 
 
+class MicroBatch(Protocol):
+    """What a step accumulates gradients over, whatever stands in it: examples, or pairs."""
+
+    @property
+    def weight(self) -> float:
+        """What the step's loss is divided by, summed over its micro-batches."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens, without padding."""
+        ...
+
+    @property
+    def supervised_N(self) -> Tensor:  # noqa: N802
+        """Flat indices of the learned positions."""
+        ...
+
+    @property
+    def problem_ids(self) -> tuple[str, ...]:
+        """Where it came from."""
+        ...
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """Return the batch on `device`."""
+        ...
+
+
 class StepSource(Protocol):
     """Where the batches of every optimiser step come from. Law: `steps(after)` goes on exactly where a run stopped."""
 
@@ -157,7 +187,7 @@ class StepSource(Protocol):
         """How many steps there are to take."""
         ...
 
-    def steps(self, after: Cursor = (0, 0)) -> Iterator[tuple[list[Batch], Cursor]]:
+    def steps(self, after: Cursor = (0, 0)) -> Iterator[tuple[Sequence[MicroBatch], Cursor]]:
         """Yield the micro-batches of every step and the cursor to resume after it."""
         ...
 
@@ -246,18 +276,32 @@ def _windows(examples: Iterable[Example], settings: Training) -> Iterator[list[E
 
 def plan_window(window: Sequence[Example], settings: Training, draw: random.Random) -> list[list[list[Example]]]:
     """Return steps, each a list of rows, each a list of examples: rows of similar length, steps in random order."""
-    rows = sorted(pack(window, settings) if settings.packing else [[example] for example in window], key=_row_length)
-    steps: list[list[list[Example]]] = []
-    current: list[list[Example]] = []
-    for row in rows:  # ascending, so the newest row is the longest
+    rows = pack(window, settings) if settings.packing else [[example] for example in window]
+    return plan_steps(rows, _row_length, settings, draw)
+
+
+def plan_steps(
+    units: Iterable[Unit], size: Callable[[Unit], int], settings: Training, draw: random.Random
+) -> list[list[Unit]]:
+    """Return steps of units (rows, pairs) of similar size, in random order.
+
+    Args:
+        units: what is trained on.
+        size: tokens that a unit takes, padding to its own longest row included.
+        settings: how many units, or how many tokens, make a step.
+        draw: shuffles the steps.
+    """
+    steps: list[list[Unit]] = []
+    current: list[Unit] = []
+    for unit in sorted(units, key=size):  # ascending, so the newest is the longest
         if settings.tokens_per_step is None:
             full = len(current) == settings.batch_size
         else:
-            full = (len(current) + 1) * _row_length(row) > settings.tokens_per_step
+            full = (len(current) + 1) * size(unit) > settings.tokens_per_step
         if full and current:
             steps.append(current)
             current = []
-        current.append(row)
+        current.append(unit)
     if current:
         steps.append(current)
     draw.shuffle(steps)

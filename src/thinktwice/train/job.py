@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from thinktwice.errors import TrainError
+from thinktwice.errors import DataError, TrainError
 from thinktwice.resolve import unroll
 from thinktwice.train.audit import Audit, audit
 from thinktwice.train.batch import ExampleSteps, StreamSteps, fingerprint
 from thinktwice.train.device import choose_device, choose_precision
-from thinktwice.train.loop import Evaluate, Progress, train_loop
+from thinktwice.train.loop import Evaluate, Progress, TrainResult, train_loop
 from thinktwice.train.metrics import write_trainer_state
 from thinktwice.train.objective import check_layout, embedding, layout_problem, unwrap
+from thinktwice.train.pair_audit import PairAudit, audit_pairs, with_reference
+from thinktwice.train.pairs import PairSteps, held_out_batches, is_pairs, pairs_fingerprint
+from thinktwice.train.reference import reference
 from thinktwice.train.settings import Training
 from thinktwice.train.vocab import (
+    adapter_fingerprint,
     base_fingerprint,
     control_token_ids,
     load_model,
@@ -30,7 +34,7 @@ from thinktwice.train.vocab import (
     save_model,
     stored_dtype,
 )
-from thinktwice.types import Example
+from thinktwice.types import Example, Pair
 
 RECORD = "training.json"
 """In the saved model's directory: settings, data, base and outcome of the training that made it."""
@@ -39,64 +43,137 @@ AUDITED = 1000
 
 
 def fit(
-    examples: Sequence[Example],
+    examples: Sequence[Example] | Sequence[Pair],
     base_dir: str | Path,
     out_dir: Path,
     settings: Training,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    dev: Sequence[Example] = (),
+    dev: Sequence[Example] | Sequence[Pair] = (),
     progress: Progress | None = None,
-    on_audit: Callable[[Audit], None] | None = None,
+    on_audit: Callable[[Audit | PairAudit], None] | None = None,
     evaluate: Evaluate | None = None,
+    start: Path | None = None,
 ) -> Path:
-    """Train the model in `base_dir` on examples and return the directory of the result, `out_dir / "model"`.
+    """Train the model in `base_dir` on examples or on pairs and return the result's directory, `out_dir / "model"`.
 
     Law: audited before step 1 (audit.json, `on_audit`); killed anywhere and called again, it ends with the same
     weights; called after the end, it returns at once; called with other settings or data, it refuses.
+
+    Pairs are learned from by direct preference optimisation (see `preference`), against the weights that training
+    starts from: reference.safetensors has what those think of every pair.
 
     Full training saves a plain model directory in the base's dtype; every other mode saves an adapter over `base_dir`.
     Beside it: audit.json, metrics.jsonl, and the same numbers as `trainer_state.json` (`eval_acc` is what `evaluate`
     returned every `eval_every` steps and at the end).
 
+    Args:
+        examples: what is learned, all examples or all pairs.
+        base_dir: a model.
+        out_dir: where everything goes.
+        settings: see `Training`.
+        tokenizer: default: the base's.
+        dev: examples, or pairs, whose loss is measured.
+        progress: called after every step.
+        on_audit: called before step 1.
+        evaluate: answers dev problems inside the loop.
+        start: an adapter over `base_dir` that training goes on from. With mode=full its changes become part of the
+            weights; with its own mode (and rank, targets, ...) it is trained further.
+
     Raises:
-        DataError, TrainError: what the audit finds; see `audit`.
+        DataError, TrainError: what the audit finds; see `audit`, `audit_pairs`.
         TrainError: a loss that is not finite; `out_dir` belongs to another training.
-        ModelError: the model can't be trained this way (attention layout, missing 4-bit support).
+        ModelError: the model can't be trained this way (attention layout, missing 4-bit support, another adapter).
     """
     final = out_dir / "model"
-    base = base_fingerprint(base_dir)
-    data = hashlib.sha256((fingerprint(examples) + fingerprint(dev)).encode()).hexdigest()
-    identity = {"settings": settings.to_dict(), "fingerprint": settings.fingerprint(), "data": data, "base": base}
+    base = base_fingerprint(base_dir) if start is None else adapter_fingerprint(base_dir, start)
+    pairs = is_pairs(examples)
+    if dev and is_pairs(dev) != pairs:
+        raise DataError("The dev set must be of the same sort as the training set: both examples, or both pairs.")
+    identity = {
+        "settings": settings.to_dict(),
+        "fingerprint": settings.fingerprint(),
+        "data": hashlib.sha256((_fingerprint(examples) + _fingerprint(dev)).encode()).hexdigest(),
+        "base": base,
+    }
     if _is_done(final, identity):
         return final
     tokenizer = tokenizer or load_tokenizer(base_dir)
-    model = _load(base_dir, settings)
-    facts = _audit(examples, model, settings, tokenizer, out_dir, dev)
-    if on_audit is not None:
-        on_audit(facts[0])
-    train, held_out = (_attend(model, part.kept if part else (), settings) for part in facts)
-    if settings.backend == "trl":
-        from thinktwice.train.sft import train_trl  # TRL takes seconds to import
-
-        result = train_trl(
-            model,
-            train,
-            settings,
-            tokenizer,
-            out_dir=out_dir,
-            dev=held_out,
-            progress=progress,
-            base=base,
-            evaluate=evaluate,
-        )
-    else:
-        source = ExampleSteps(train, settings, tokenizer.pad_token_id or 0)
-        result = train_loop(
-            model, source, settings, out_dir=out_dir, dev=held_out, progress=progress, base=base, evaluate=evaluate
-        )
+    model = _load(base_dir, settings, start)
+    work = _Work(model, tokenizer, settings, out_dir, base, progress, on_audit, evaluate)
+    result = work.learn_pairs(_pairs(examples), _pairs(dev)) if pairs else work.learn(_plain(examples), _plain(dev))
     write_trainer_state(out_dir / "metrics.jsonl", out_dir / "trainer_state.json")
     return _save(model, tokenizer, base_dir, out_dir, settings, {**identity, "result": asdict(result)})
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A model, and everything a training of it needs but the data."""
+
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    settings: Training
+    out_dir: Path
+    base: str
+    progress: Progress | None
+    on_audit: Callable[[Audit | PairAudit], None] | None
+    evaluate: Evaluate | None
+
+    def learn(self, examples: Sequence[Example], dev: Sequence[Example]) -> TrainResult:
+        """Audit examples and train on them."""
+        limits = _limits(self.model, self.settings, self.tokenizer)
+        facts = audit(examples, self.settings, **limits)
+        dev_facts = audit(dev, self.settings, **limits) if dev else None
+        self._tell(facts, dev_facts)
+        train, held_out = (_attend(self.model, part.kept if part else (), self.settings) for part in (facts, dev_facts))
+        if self.settings.backend == "trl":
+            from thinktwice.train.sft import train_trl  # TRL takes seconds to import
+
+            return train_trl(self.model, train, self.settings, self.tokenizer, dev=held_out, **self._options)
+        source = ExampleSteps(train, self.settings, self._pad_id)
+        return train_loop(self.model, source, self.settings, dev=held_out, **self._options)
+
+    def learn_pairs(self, pairs: Sequence[Pair], dev: Sequence[Pair]) -> TrainResult:
+        """Audit pairs, ask the starting weights about them, and train on them."""
+        settings = self.settings
+        if settings.packing:
+            raise TrainError("training.packing is for examples; pairs are padded. Set packing=false for this training.")
+        limits = _limits(self.model, settings, self.tokenizer)
+        facts = audit_pairs(pairs, settings, **limits)
+        dev_facts = audit_pairs(dev, settings, **limits) if dev else None
+        held_out = dev_facts.kept if dev_facts else ()
+        for part in (facts.kept, held_out):
+            _attend_pairs(self.model, part, settings)
+        if settings.backend == "trl":
+            from thinktwice.train.dpo import join_processes
+
+            join_processes()
+        device = choose_device()
+        options: dict[str, Any] = {"device": device, "precision": choose_precision(settings, device)}
+        known, known_dev = reference(
+            self.model, facts.kept, held_out, settings, out_dir=self.out_dir, pad_id=self._pad_id, **options
+        )
+        self._tell(with_reference(facts, known), with_reference(dev_facts, known_dev) if dev_facts else None)
+        if settings.backend == "trl":
+            from thinktwice.train.dpo import train_trl_pairs
+
+            return train_trl_pairs(self.model, known, settings, self.tokenizer, dev=known_dev, **self._options)
+        batches = held_out_batches(known_dev, settings, self._pad_id)
+        source = PairSteps(known, settings, self._pad_id)
+        return train_loop(self.model, source, settings, dev=batches, pairs=True, **self._options)
+
+    def _tell(self, facts: Audit | PairAudit, dev_facts: Audit | PairAudit | None) -> None:
+        _write_audit(facts, dev_facts, self.out_dir)
+        if self.on_audit is not None:
+            self.on_audit(facts)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"out_dir": self.out_dir, "progress": self.progress, "base": self.base, "evaluate": self.evaluate}
+
+    @property
+    def _pad_id(self) -> int:
+        return self.tokenizer.pad_token_id or 0
 
 
 def fit_stream(
@@ -140,10 +217,13 @@ def fit_stream(
     if _is_done(final, identity):
         return final
     source = StreamSteps(examples_from, settings, name, tokenizer.pad_token_id or 0)
-    facts = _audit(list(islice(examples_from(0), AUDITED)), model, settings, tokenizer, out_dir, dev)
+    limits = _limits(model, settings, tokenizer)
+    facts = audit(list(islice(examples_from(0), AUDITED)), settings, **limits)
+    dev_facts = audit(dev, settings, **limits) if dev else None
+    _write_audit(facts, dev_facts, out_dir)
     if on_audit is not None:
-        on_audit(facts[0])
-    held_out = facts[1].kept if facts[1] else ()
+        on_audit(facts)
+    held_out = dev_facts.kept if dev_facts else ()
     base = identity["base"]
     result = train_loop(model, source, settings, out_dir=out_dir, dev=held_out, progress=progress, base=str(base))
     return _save(model, tokenizer, None, out_dir, settings, {**identity, "result": asdict(result)})
@@ -179,44 +259,41 @@ def _is_done(final: Path, identity: dict[str, Any]) -> bool:
     return True
 
 
-def _load(base_dir: str | Path, settings: Training) -> torch.nn.Module:
-    if settings.mode == "full":
+def _load(base_dir: str | Path, settings: Training, start: Path | None) -> torch.nn.Module:
+    if settings.mode == "full" and start is None:
         return load_model(base_dir)
-    from thinktwice.train.adapters import attach_learned_prefix, attach_lora, attach_rows, load_quantised
+    from thinktwice.train.start import load_start  # PEFT takes seconds to import
 
-    device = choose_device()
-    precision = choose_precision(settings, device)
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16 if precision == "bf16" else torch.float16
-    quantised = settings.mode == "qlora"
-    model = load_quantised(base_dir, dtype, settings.bits) if quantised else load_model(base_dir, dtype)
-    torch.manual_seed(settings.seed)  # the adapters' initial weights
-    if settings.mode == "prefix-tuning":
-        return attach_learned_prefix(model, settings, load_tokenizer(base_dir))
-    attach = attach_rows if settings.mode == "prompt-tuning" else attach_lora
-    return attach(model, settings, tuple(control_token_ids(base_dir).values()))
+    return load_start(base_dir, settings, start)
 
 
-def _audit(
-    examples: Sequence[Example],
-    model: torch.nn.Module,
-    settings: Training,
-    tokenizer: PreTrainedTokenizerBase,
-    out_dir: Path,
-    dev: Sequence[Example],
-) -> tuple[Audit, Audit | None]:
-    limits: dict[str, Any] = {
+def _limits(model: torch.nn.Module, settings: Training, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return what an audit must know of the model."""
+    return {
         "eos_id": tokenizer.eos_token_id,
         "max_length": model_length(model, settings),
         "vocabulary": len(embedding(model)),
     }
-    facts = audit(examples, settings, **limits)
-    dev_facts = audit(dev, settings, **limits) if dev else None
+
+
+def _write_audit(facts: Audit | PairAudit, dev_facts: Audit | PairAudit | None, out_dir: Path) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
     record = {**facts.to_dict(), "dev": dev_facts.to_dict() if dev_facts else None}
     aside = out_dir / f".audit.json.{os.getpid()}"
     aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
     os.replace(aside, out_dir / "audit.json")
-    return facts, dev_facts
+
+
+def _pairs(examples: Sequence[Example] | Sequence[Pair]) -> list[Pair]:
+    return [example for example in examples if isinstance(example, Pair)]
+
+
+def _plain(examples: Sequence[Example] | Sequence[Pair]) -> list[Example]:
+    return [example for example in examples if isinstance(example, Example)]
+
+
+def _fingerprint(examples: Sequence[Example] | Sequence[Pair]) -> str:
+    return pairs_fingerprint(_pairs(examples)) if is_pairs(examples) else fingerprint(_plain(examples))
 
 
 def _attend(model: torch.nn.Module, examples: Sequence[Example], settings: Training) -> Sequence[Example]:
@@ -234,6 +311,16 @@ def _attend(model: torch.nn.Module, examples: Sequence[Example], settings: Train
     if settings.attention == "auto" and layout_problem(model, longest) is None:
         return examples
     return [part for example in examples for part in unroll(example)]
+
+
+def _attend_pairs(model: torch.nn.Module, pairs: Sequence[Pair], settings: Training) -> None:
+    """Refuse pairs with an attention layout that this model can't express: a side can't be several sequences."""
+    layouts = [side for pair in pairs for side in (pair.chosen, pair.rejected) if side.dead_from is not None]
+    if not layouts:
+        return
+    if settings.attention == "unrolled":
+        raise TrainError("training.attention=unrolled is for examples; pairs need attention=layout, or no retractions.")
+    check_layout(model, max(len(side.token_ids) for side in layouts))
 
 
 def _save(
@@ -256,7 +343,8 @@ def _save(
     else:
         from thinktwice.train.adapters import save_adapter
 
-        origin = {"base_dir": str(base_dir), "fingerprint": record["base"]}
+        assert base_dir is not None
+        origin = {"base_dir": str(base_dir), "fingerprint": base_fingerprint(base_dir)}
         save_adapter(model, tokenizer, final, **origin, control_tokens=tokens, files=files)
     shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)
     return final

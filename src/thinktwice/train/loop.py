@@ -4,21 +4,24 @@ import math
 import os
 import random
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from thinktwice.errors import ConfigError, TrainError
-from thinktwice.train.batch import Batch, StepSource, collate, plan_window
+from thinktwice.train.batch import MicroBatch, StepSource, collate, plan_window
 from thinktwice.train.checkpoint import Checkpoint, load_newest, save_checkpoint
 from thinktwice.train.device import choose_device, choose_precision, enable_checkpointing, finish_step_on_signal
-from thinktwice.train.metrics import Clock, Metrics, StepReport
+from thinktwice.train.metrics import Clock, Metrics, Preference, StepReport
 from thinktwice.train.objective import Objective
 from thinktwice.train.optimizer import build_optimizers, set_learning_rate
+from thinktwice.train.pairs import PairBatch
+from thinktwice.train.preference import DropGuard, PairObjective, still
+from thinktwice.train.reference import autocast
 from thinktwice.train.settings import Training
 from thinktwice.types import Example
 
@@ -53,11 +56,12 @@ def train_loop(
     settings: Training,
     *,
     out_dir: Path | None = None,
-    dev: Sequence[Example] = (),
+    dev: Sequence[Example] | Sequence[PairBatch] = (),
     progress: Progress | None = None,
     device: torch.device | None = None,
     base: str = "",
     evaluate: Evaluate | None = None,
+    pairs: bool = False,
 ) -> TrainResult:
     """Train `model` in place. Law: killed anywhere and called again, it ends with bit-identical weights.
 
@@ -66,21 +70,24 @@ def train_loop(
         source: the batches; `source.total` steps are taken.
         settings: see `Training`.
         out_dir: where metrics.jsonl and checkpoints/ go; None: nothing is written, nothing can be resumed.
-        dev: examples whose loss is measured every `eval_every` steps and at the end.
+        dev: examples (or batches of pairs) whose loss is measured every `eval_every` steps and at the end.
         progress: called after every step.
         device: default: the GPU when there is one.
         base: identifies the weights training starts from, so that a resume over others is refused.
         evaluate: called every `eval_every` steps and at the end, in evaluation mode; must not draw from torch's
             global random state.
+        pairs: the batches are of pairs, and the loss is direct preference optimisation's (`preference`). The model's
+            own dropout is switched off, since its reference has none.
 
     Raises:
         TrainError: a loss or gradient that is not finite (naming step and problems; nothing is saved as good), a
-            checkpoint of another training.
+            checkpoint of another training, chosen less likely than `max_chosen_drop` allows.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the running step is finished and saved.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainError("training.backend=loop is one process; use training.backend=trl with several.")
-    return _Loop(model, source, settings, out_dir, dev, progress, device or choose_device(), base, evaluate).run()
+    device = device or choose_device()
+    return _Loop(model, source, settings, out_dir, dev, progress, device, base, evaluate, pairs).run()
 
 
 class _Loop:
@@ -92,11 +99,12 @@ class _Loop:
         source: StepSource,
         settings: Training,
         out_dir: Path | None,
-        dev: Sequence[Example],
+        dev: Sequence[Example] | Sequence[PairBatch],
         progress: Progress | None,
         device: torch.device,
         base: str,
         evaluate: Evaluate | None,
+        pairs: bool,
     ) -> None:
         self.source, self.settings, self.progress, self.device = source, settings, progress, device
         self.evaluate = evaluate
@@ -105,7 +113,10 @@ class _Loop:
         torch.manual_seed(settings.seed)
         if settings.gradient_checkpointing:
             enable_checkpointing(model)
-        self.objective = Objective(model)
+        if pairs:
+            still(model)
+        self.objective: Objective | PairObjective = PairObjective(model, settings) if pairs else Objective(model)
+        self.guard = DropGuard(settings.max_chosen_drop if pairs else 0.0)
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.named:
             raise TrainError("No weight of the model requires a gradient; there is nothing to train.")
@@ -128,6 +139,7 @@ class _Loop:
         self.counts = {"tokens": 0, "supervised": 0, "overflows": 0, "bad_evaluations": 0, "best_step": 0}
         self.loss, self.dev_loss, self.best_loss = math.nan, math.nan, math.inf
         self.best: dict[str, Tensor] = {}
+        self.dev_preference: Preference | None = None
         self.stopped = False
 
     def run(self) -> TrainResult:
@@ -140,19 +152,32 @@ class _Loop:
                 lr = set_learning_rate(self.optimizers, self.settings, self.step, steps)
                 self.loss, grad_norm = self._optimise([batch.to(self.device) for batch in batches])
                 self.step, self.cursor = self.step + 1, cursor
+                preference = self.objective.take()
                 due = self.settings.eval_every and self.step % self.settings.eval_every == 0
                 due = due or self.step == steps
                 measured = self._evaluate() if self.dev and due else None
                 accuracy = self._answer() if self.evaluate is not None and due else None
                 speed, eta = clock.read(self.step, steps, self.counts["tokens"])
                 report = StepReport(
-                    self.step, steps, self.loss, lr, grad_norm, self.counts["tokens"], speed, eta, measured, accuracy
+                    step=self.step,
+                    steps=steps,
+                    loss=self.loss,
+                    lr=lr,
+                    grad_norm=grad_norm,
+                    tokens=self.counts["tokens"],
+                    tokens_per_second=speed,
+                    eta_s=eta,
+                    dev_loss=measured,
+                    eval_acc=accuracy,
+                    preference=preference,
+                    dev_preference=self.dev_preference if measured is not None else None,
                 )
                 ended = self._finished()
                 if self.step % self.settings.log_every == 0 or due or ended or self.step == 1:
                     metrics.write(report)
                 if self.progress is not None:
                     self.progress(report)
+                self.guard.see(self.step, preference)
                 if self.settings.save_every and self.step % self.settings.save_every == 0 and not ended:
                     self._save()
                 if interrupted:
@@ -171,7 +196,7 @@ class _Loop:
     def _finished(self) -> bool:
         return self.stopped or self.step >= self.source.total
 
-    def _optimise(self, batches: list[Batch]) -> tuple[float, float]:
+    def _optimise(self, batches: Sequence[MicroBatch]) -> tuple[float, float]:
         """Take one step and return (loss, gradient norm): one normalisation for the whole step, not one a batch."""
         total = sum(batch.weight for batch in batches)
         if not total > 0:
@@ -179,7 +204,7 @@ class _Loop:
         loss = torch.zeros((), device=self.device)
         for batch in batches:
             with self._autocast():
-                part = self.objective(batch) / total
+                part = self.objective(cast(Any, batch)) / total
             torch.autograd.backward(self.scaler.scale(part))
             loss += part.detach()
         for optimizer in self.optimizers:
@@ -202,9 +227,7 @@ class _Loop:
         return value, norm
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+        return autocast(self.device, self.precision)
 
     @torch.no_grad()
     def _evaluate(self) -> float:
@@ -212,8 +235,9 @@ class _Loop:
         total, weight = 0.0, 0.0
         for batch in self.dev:
             with self._autocast():
-                total += float(self.objective(batch.to(self.device)))
+                total += float(self.objective(cast(Any, batch.to(self.device))))
             weight += batch.weight
+        self.dev_preference = self.objective.take()
         self.model.train()
         self.dev_loss = total / weight
         if not math.isfinite(self.dev_loss):
@@ -253,6 +277,7 @@ class _Loop:
             "dev_loss": self.dev_loss,
             "best_loss": self.best_loss,
             "scaler": self.scaler.state_dict(),
+            "chosen_changes": list(self.guard.recent),
         }
         save_checkpoint(self.folder, Checkpoint(self.step, tensors, state), self.identity)
 
@@ -263,6 +288,7 @@ class _Loop:
         self.step, self.cursor = saved.step, (saved.state["cursor"][0], saved.state["cursor"][1])
         self.counts = dict(saved.state["counts"])
         self.loss, self.dev_loss, self.best_loss = (saved.state[key] for key in ("loss", "dev_loss", "best_loss"))
+        self.guard.recent.extend(saved.state.get("chosen_changes", ()))
         patience = self.settings.early_stopping
         self.stopped = bool(patience) and self.counts["bad_evaluations"] >= patience
         self._load_weights(_under(saved.tensors, "weights/"))
@@ -286,11 +312,12 @@ class _Loop:
             parameter.copy_(weights[name])
 
 
-def dev_batches(dev: Sequence[Example], settings: Training) -> list[Batch]:
-    """Return dev examples in batches, always the same ones, in the order of their lengths."""
-    if not dev:
-        return []
-    plan = plan_window(dev, replace(settings, grad_accumulation=1), random.Random(0))
+def dev_batches(dev: Sequence[Example] | Sequence[PairBatch], settings: Training) -> Sequence[MicroBatch]:
+    """Return dev examples in batches, always the same ones, in the order of their lengths; batches as they are."""
+    examples = [example for example in dev if isinstance(example, Example)]
+    if len(examples) < len(dev) or not dev:
+        return [batch for batch in dev if isinstance(batch, PairBatch)]
+    plan = plan_window(examples, replace(settings, grad_accumulation=1), random.Random(0))
     return [collate(rows) for rows in plan]
 
 
@@ -306,7 +333,7 @@ def name_problems(names: Sequence[str], shown: int = 8) -> str:
     return f"problems {', '.join(names[:shown])}{rest}"
 
 
-def _problems(batches: Sequence[Batch]) -> str:
+def _problems(batches: Sequence[MicroBatch]) -> str:
     return name_problems([name for batch in batches for name in batch.problem_ids])
 
 

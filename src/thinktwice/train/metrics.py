@@ -8,6 +8,26 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """Means over pairs: what direct preference optimisation moved. Log-probabilities are of learned tokens, in nats."""
+
+    margin: float
+    """beta x (log-ratio of chosen - log-ratio of rejected): the reward margin, 0 at the start."""
+    accuracy: float
+    """Share of pairs whose chosen has gained more than its rejected since the start (0 before step 1)."""
+    chosen_logprob: float
+    """Sum over chosen's tokens."""
+    rejected_logprob: float
+    """Sum over rejected's tokens."""
+    chosen_change: float
+    """Since the start, in nats a token; below 0: the model is unlearning chosen."""
+    rejected_change: float
+    """Since the start, in nats a token."""
+    chosen_mean_logprob: float
+    """A token of chosen, in nats."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepReport:
     """One optimiser step, as written to metrics.jsonl and given to the progress callback."""
 
@@ -16,7 +36,7 @@ class StepReport:
     steps: int
     """Steps there are to take."""
     loss: float
-    """Weighted mean negative log-likelihood of the step, in nats a token."""
+    """Weighted mean negative log-likelihood of the step, in nats a token; of pairs: the preference loss, a pair."""
     lr: float
     grad_norm: float
     """Global norm before clipping."""
@@ -30,6 +50,17 @@ class StepReport:
     """Loss on dev after this step; None where it was not measured."""
     eval_acc: float | None = None
     """Share of dev problems answered right after this step; None where none were answered."""
+    preference: Preference | None = None
+    """Of the step's pairs; None where examples are learned from."""
+    dev_preference: Preference | None = None
+    """Of the dev pairs after this step; None where it was not measured."""
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Return one flat row of plain JSON values: what is said of pairs stands beside the rest."""
+        row = {name: value for name, value in asdict(self).items() if name not in ("preference", "dev_preference")}
+        for prefix, found in (("", self.preference), ("dev_", self.dev_preference)):
+            row |= {f"{prefix}{name}": value for name, value in asdict(found).items()} if found else {}
+        return row
 
 
 class Metrics:
@@ -50,7 +81,7 @@ class Metrics:
         """Append one line."""
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(asdict(report)) + "\n")
+                stream.write(json.dumps(report.to_dict()) + "\n")
 
 
 def _whole_lines(path: Path) -> list[str]:
@@ -64,14 +95,29 @@ def _whole_lines(path: Path) -> list[str]:
     return lines
 
 
+PAIR_NAMES = {
+    "margin": "rewards/margins",
+    "accuracy": "rewards/accuracies",
+    "chosen_logprob": "logps/chosen",
+    "rejected_logprob": "logps/rejected",
+    "chosen_change": "chosen_change",
+    "rejected_change": "rejected_change",
+}
+"""What TRL's DPOTrainer calls the same numbers in its log."""
+
+
 def write_trainer_state(metrics: Path, path: Path) -> None:
     """Write what was logged in the form of transformers' `trainer_state.json`, whole or not at all."""
     history: list[dict[str, float | int]] = []
     steps, taken = 0, 0
     for row in map(json.loads, _whole_lines(metrics)):
         steps, taken = row["steps"], row["step"]
-        history.append({"step": taken, "loss": row["loss"], "learning_rate": row["lr"], "grad_norm": row["grad_norm"]})
+        learned = {theirs: row[ours] for ours, theirs in PAIR_NAMES.items() if ours in row}
+        history.append(
+            {"step": taken, "loss": row["loss"], "learning_rate": row["lr"], "grad_norm": row["grad_norm"], **learned}
+        )
         measured = {"eval_loss": row.get("dev_loss"), "eval_acc": row.get("eval_acc")}
+        measured |= {f"eval_{theirs}": row.get(f"dev_{ours}") for ours, theirs in PAIR_NAMES.items()}
         if known := {name: value for name, value in measured.items() if value is not None}:
             history.append({"step": taken, **known})
     aside = path.with_name(f".{path.name}.{os.getpid()}")

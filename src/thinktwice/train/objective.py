@@ -111,33 +111,37 @@ class Objective:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the scalar sum(weight * nll), fp32, differentiable."""
+        total: Tensor = (self.nll(batch) * batch.weights_BT.reshape(-1)[batch.supervised_N]).sum()
+        return total
+
+    def take(self) -> None:
+        """Return what there is to say of the batches so far beyond their loss: of examples, nothing."""
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Return the negative log-likelihood of the target at every supervised position (N,), fp32, differentiable."""
         targets_N = batch.targets_BT.reshape(-1)[batch.supervised_N]
-        weights_N = batch.weights_BT.reshape(-1)[batch.supervised_N]
         inputs = forward_inputs(self.inner, batch)
         if not self.plain_head:
             logits_BTV = self.model(**inputs).logits
-            return _weighted_nll(logits_BTV.flatten(0, 1)[batch.supervised_N], targets_N, weights_N)
+            return _nll(logits_BTV.flatten(0, 1)[batch.supervised_N], targets_N)
         hidden_BTD = self.inner.base_model(**inputs).last_hidden_state
         hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])[batch.supervised_N]
         head = output_head(self.inner)
         assert head is not None
         rows = max(1, HEAD_CHUNK // self.inner.config.get_text_config().vocab_size)
         if len(hidden_ND) <= rows:
-            return _weighted_nll(head(hidden_ND), targets_N, weights_N)
+            return _nll(head(hidden_ND), targets_N)
 
-        def chunk(hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-            return _weighted_nll(head(hidden), targets, weights)
+        def chunk(hidden: Tensor, targets: Tensor) -> Tensor:
+            return _nll(head(hidden), targets)
 
-        total: Tensor = hidden_ND.new_zeros((), dtype=torch.float32)
-        for parts in zip(*(torch.split(x, rows) for x in (hidden_ND, targets_N, weights_N)), strict=True):
-            total = total + cast(Tensor, checkpoint(chunk, *parts, use_reentrant=False))
-        return total
+        parts = zip(torch.split(hidden_ND, rows), torch.split(targets_N, rows), strict=True)
+        return torch.cat([cast(Tensor, checkpoint(chunk, *part, use_reentrant=False)) for part in parts])
 
 
-def _weighted_nll(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
+def _nll(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     nll_N: Tensor = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-    total: Tensor = (nll_N * weights_N).sum()
-    return total
+    return nll_N
 
 
 def check_layout(model: nn.Module, longest: int) -> None:

@@ -13,6 +13,8 @@ Mode = Literal["full", "lora", "qlora", "prompt-tuning", "prefix-tuning"]
 Schedule = Literal["constant", "linear", "cosine", "wsd"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Attention = Literal["auto", "layout", "unrolled"]
+PREFERENCE = ("beta", "nll_weight", "label_smoothing", "length_normalised", "max_chosen_drop")
+"""Settings that count only where pairs are learned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Training:
     """
 
     backend: Backend = "loop"
-    """loop: this package's own loop, one process; trl: behind TRL's SFTTrainer (several processes, by accelerate)."""
+    """loop: this package's own loop, one process; trl: behind TRL's SFTTrainer, for pairs its DPOTrainer (several
+    processes, by accelerate)."""
     mode: Mode = "full"
     """full: every weight; lora: adapters and the control tokens' rows; qlora: the same over a quantised base;
     prompt-tuning: the control tokens' rows and nothing else; prefix-tuning: keys and values before the text, in every
@@ -38,9 +41,11 @@ class Training:
     epochs: int = 1
     """Passes over the examples; ignored where `steps` is set."""
     batch_size: int = 32
-    """Rows of one optimiser step, all accumulated micro-batches together; ignored where `tokens_per_step` is set."""
+    """Rows of one optimiser step (pairs, where pairs are learned from), all accumulated micro-batches together; ignored
+    where `tokens_per_step` is set."""
     tokens_per_step: int | None = None
-    """Token budget of one optimiser step, padding included (rows x longest row), all micro-batches together."""
+    """Token budget of one optimiser step, padding included (rows x longest row; a pair is two rows), all micro-batches
+    together."""
     grad_accumulation: int = 1
     """Micro-batches a step; the loss is normalised over the whole step, so this changes memory, not the result."""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -95,6 +100,21 @@ class Training:
     auto: layout where the model's attention can express it."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    beta: float = 0.1
+    """Pairs only: scale of the log-ratios between the model and what it started from (DPO, Rafailov et al., 2023);
+    smaller moves further from the start."""
+    nll_weight: float = 0.0
+    """Pairs only: weight of chosen's mean negative log-likelihood, added to the loss (Pang et al., 2024); guards
+    against chosen becoming unlikely along with rejected, which is worst where the two hardly differ."""
+    label_smoothing: float = 0.0
+    """Pairs only: the share of pairs taken to be the wrong way round (conservative DPO, Mitchell, 2023)."""
+    length_normalised: bool = False
+    """Pairs only: divide each side's log-ratio by its number of learned tokens before they are compared, so that length
+    alone decides nothing (Tülu 3, Lambert et al., 2024; the idea of SimPO, and of DMPO for agents); wants a larger
+    `beta`."""
+    max_chosen_drop: float = 0.0
+    """Pairs only: stop when chosen's log-probability has fallen by more than this since the start, in nats a token, on
+    average over the last 10 steps; warn at half of it; 0: never."""
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "grad_accumulation", "log_every", "lora_rank", "lora_alpha")
@@ -126,6 +146,17 @@ class Training:
             raise ConfigError(
                 f"training.batch_size={self.batch_size} cannot be split over grad_accumulation="
                 f"{self.grad_accumulation}; batch_size counts the rows of a whole step."
+            )
+        for name in ("nll_weight", "max_chosen_drop"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"training.{name} is {value}; it must be a number, 0 or more.")
+        if not (math.isfinite(self.beta) and self.beta > 0):
+            raise ConfigError(f"training.beta is {self.beta}; it must be a positive number (0.1 is usual).")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ConfigError(
+                f"training.label_smoothing is {self.label_smoothing}; it must be at least 0 and below 0.5, "
+                "where the pairs would say nothing."
             )
         if not self.lora_targets:
             raise ConfigError('training.lora_targets is empty; use ["all-linear"] or name layers.')
@@ -159,4 +190,10 @@ class Training:
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the weights (how often is logged and saved does not)."""
         deciding = {k: v for k, v in self.to_dict().items() if k not in ("log_every", "save_every")}
+        for name in PREFERENCE:  # a training without pairs is the same one as before there were any
+            if deciding[name] == getattr(_DEFAULT, name):
+                del deciding[name]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+
+_DEFAULT = Training()

@@ -288,6 +288,15 @@ def base_fingerprint(base: str | Path) -> str:
     return digest.hexdigest()
 
 
+def adapter_fingerprint(base: str | Path, adapter: Path) -> str:
+    """Return a hash of a base with an adapter over it."""
+    digest = hashlib.sha256(base_fingerprint(base).encode())
+    for path in [*sorted(adapter.glob("*.safetensors")), adapter / "adapter_config.json"]:
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def stored_dtype(base: str | Path) -> torch.dtype | None:
     """Return the dtype a model's weights are stored in, where its config tells."""
     dtype = getattr(AutoConfig.from_pretrained(str(base)), "dtype", None)
