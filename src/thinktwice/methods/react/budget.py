@@ -6,9 +6,12 @@ so that is what goes: of araft's five fixture rows after the first step none kee
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from thinktwice.errors import DataError
 from thinktwice.types import Example
 
+Overflow = Literal["error", "drop", "cut"]
 Spans = tuple[tuple[int, int], ...]
 """Where the learned stretches of a row stand, as [from, to) over its tokens."""
 
@@ -90,6 +93,27 @@ def keep_first(example: Example, max_length: int) -> Example | None:
         targets=(*example.targets[: max_length - 1], 0),
         weights=weights,
     )
+
+
+def fit(rows: Sequence[Example], max_length: int | None, overflow: Overflow) -> tuple[list[Example | None], Budget]:
+    """Do with rows that are longer than the limit what was asked for; a row that is gone is None.
+
+    Raises:
+        DataError: a row is longer, and neither dropping nor cutting was asked for.
+    """
+    found = measure([(len(row.token_ids), spans_of(row)) for row in rows], max_length)
+    if max_length is None or not found.over:
+        return list(rows), found
+    if overflow == "error":
+        raise DataError(
+            f"{found.over} of {found.rows} rows are longer than method.max_length={max_length} tokens (longest "
+            f"{found.longest}); cut there, {found.lost} of {found.turns} actions would be lost whole and {found.cut} "
+            "would lose their end. Raise method.max_length, shorten method.observation_tokens, or say "
+            "method.overflow=drop (or cut, for the control that does)."
+        )
+    if overflow == "drop":
+        return [row if len(row.token_ids) <= max_length else None for row in rows], found
+    return [keep_first(row, max_length) for row in rows], found
 
 
 def keep_last_of_prompt(example: Example, prompt: int, max_prompt: int) -> Example:
