@@ -15,6 +15,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Attention = Literal["auto", "layout", "unrolled"]
 PREFERENCE = ("beta", "nll_weight", "label_smoothing", "length_normalised", "max_chosen_drop")
 """Settings that count only where pairs are learned from."""
+VERIFIER = ("arguer", "transplant_layers", "transplant_parts", "loss_over")
+"""Settings that count only where choices are learned from."""
+Arguer = Literal["joint", "frozen", "tied"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,17 @@ class Training:
     """Pairs only: stop when chosen's log-probability has fallen by more than this since the start, in nats a token, on
     average over the last 10 steps; warn at half of it; 0: never."""
 
+    arguer: Arguer = "joint"
+    """Choices only: joint: the arguer has an adapter of its own, trained through the chooser's loss; frozen: it is the
+    base as it is; tied: one adapter for both (seed 003). Each adapter has `lora_rank`, so that joint trains twice the
+    weights of the others: a chooser that reads the text alone has the same budget with twice the rank (and alpha)."""
+    transplant_layers: tuple[int, ...] = ()
+    """Choices only: layers (from 0) whose keys and values are moved; empty: all."""
+    transplant_parts: Literal["k", "v", "kv"] = "kv"
+    """Choices only: move keys, values, or both."""
+    loss_over: Literal["options", "vocabulary"] = "options"
+    """Choices only: the identifier's probability among the options, or among all tokens."""
+
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "grad_accumulation", "log_every", "lora_rank", "lora_alpha")
         for name in (*positive, "prefix_tokens"):
@@ -190,8 +204,8 @@ class Training:
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the weights (how often is logged and saved does not)."""
         deciding = {k: v for k, v in self.to_dict().items() if k not in ("log_every", "save_every")}
-        for name in PREFERENCE:  # a training without pairs is the same one as before there were any
-            if deciding[name] == getattr(_DEFAULT, name):
+        for name in (*PREFERENCE, *VERIFIER):  # a training without pairs is the same one as before there were any
+            if getattr(self, name) == getattr(_DEFAULT, name):
                 del deciding[name]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
