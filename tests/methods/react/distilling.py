@@ -39,7 +39,6 @@ if __name__ == "__main__":
             Noting(),
             store,
             Filters(),
-            lambda e: ("",),
             listener=lambda s: print("chunk", s.kept, flush=True),
         )
         print(found.summary)

@@ -49,10 +49,6 @@ class Fake:
         )
 
 
-def classify(episode):
-    return ("",)
-
-
 @pytest.fixture
 def store(tmp_path):
     with Store(tmp_path / "episodes.sqlite") as store:
@@ -67,7 +63,7 @@ def counted(found):
 
 
 def test_everything_is_counted_and_failed_episodes_are_stored(store):
-    found = distil(PROBLEMS, Fake(), store, Filters(), classify)
+    found = distil(PROBLEMS, Fake(), store, Filters())
     summary = counted(found)
     assert (summary.kept, summary.dropped, summary.stop) == (6, {"wrong answer": 4}, 10)
     assert [one.problem.id for one in found.kept] == ["p1", "p2", "p4", "p5", "p7", "p8"]
@@ -77,9 +73,9 @@ def test_everything_is_counted_and_failed_episodes_are_stored(store):
 
 
 def test_the_same_work_is_not_done_again(store):
-    distil(PROBLEMS, Fake(), store, Filters(), classify, Work(stop=4))
+    distil(PROBLEMS, Fake(), store, Filters(), Work(stop=4))
     again = Fake()
-    found = distil(PROBLEMS, again, store, Filters(f1_threshold=0.5), classify, Work(start=2, stop=6))
+    found = distil(PROBLEMS, again, store, Filters(f1_threshold=0.5), Work(start=2, stop=6))
     assert again.asked == [("p4", 0), ("p5", 0)]
     assert (found.summary.fresh, found.summary.episodes, found.summary.kept) == (2, 4, 3)
 
@@ -87,7 +83,7 @@ def test_the_same_work_is_not_done_again(store):
 def test_it_ends_when_enough_are_kept(store, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 4)
     player = Fake()
-    found = distil(PROBLEMS, player, store, Filters(), classify, Work(start=1, quantity=3))
+    found = distil(PROBLEMS, player, store, Filters(), Work(start=1, quantity=3))
     assert [one.problem.id for one in found.kept] == ["p1", "p2", "p4"]
     assert (found.summary.stop, found.summary.kept, found.summary.dropped) == (5, 3, {"wrong answer": 1})
     assert [name for name, _ in player.asked] == ["p1", "p2", "p3", "p4"]
@@ -96,33 +92,33 @@ def test_it_ends_when_enough_are_kept(store, monkeypatch):
 
 def test_several_samples_of_a_question(store):
     answers = {("p0", 0): "wrong", ("p0", 1): "0"}
-    found = distil(PROBLEMS[:2], Fake(answers=answers), store, Filters(), classify, Work(samples=2))
+    found = distil(PROBLEMS[:2], Fake(answers=answers), store, Filters(), Work(samples=2))
     assert [(one.problem.id, one.attempt.sample) for one in found.kept] == [("p0", 1), ("p1", 0)]
     assert sum(counted(found).dropped.values()) == 2
     assert LONGER not in found.summary.dropped  # the second sample of p1 says the same
 
 
 def test_what_a_server_failed_on_is_asked_again(store):
-    found = distil(PROBLEMS, Fake(failing=["p1"]), store, Filters(), classify)
+    found = distil(PROBLEMS, Fake(failing=["p1"]), store, Filters())
     assert counted(found).open == {"no server.": 1}
     assert "open 1: no server." in str(found.summary)
     again = Fake()
-    assert distil(PROBLEMS, again, store, Filters(), classify).summary.kept == 6
+    assert distil(PROBLEMS, again, store, Filters()).summary.kept == 6
     assert again.asked == [("p1", 0)]
 
 
 def test_a_server_that_fails_on_everything_stops_the_work(store):
     many = [replace(PROBLEMS[1], id=f"q{i}") for i in range(40)]
     with pytest.raises(EngineError, match=r"40 of 40 .* most often \(40 times\): no server\. "):
-        distil(many, Fake(failing=[p.id for p in many]), store, Filters(), classify)
+        distil(many, Fake(failing=[p.id for p in many]), store, Filters())
     assert len(store) == 0
 
 
 def test_questions_that_cannot_be_asked(store):
     with pytest.raises(DataError, match="no questions from 20"):
-        distil(PROBLEMS, Fake(), store, Filters(), classify, Work(start=20))
+        distil(PROBLEMS, Fake(), store, Filters(), Work(start=20))
     with pytest.raises(DataError, match="p1 stands twice"):
-        distil([PROBLEMS[1], PROBLEMS[1]], Fake(), store, Filters(), classify)
+        distil([PROBLEMS[1], PROBLEMS[1]], Fake(), store, Filters())
     for wrong in ({"start": -1}, {"start": 3, "stop": 2}, {"samples": 0}, {"quantity": 0}):
         with pytest.raises(ConfigError):
             Work(**wrong)

@@ -35,11 +35,6 @@ class Text:
         return " ".join(map(str, ids))
 
 
-def classify(episode):
-    """Exact repetition alone."""
-    return tuple("exact later" if q in episode.queries[:i] else "" for i, q in enumerate(episode.queries))
-
-
 def told(*turns, forced=False):
     """An episode whose turn i is written as the ids (10 i, 10 i + 1) and observed as (10 i + 9,)."""
     steps = []
@@ -99,14 +94,14 @@ def test_what_was_taken_back_is_not_part_of_a_state():
     ],
 )
 def test_what_went_wrong_and_where(turns, expected):
-    found = pairs.faults(told(*turns), classify)
+    found = pairs.faults(told(*turns))
     assert [(kind, len(place.before)) for place, kind in found] == expected
-    only = pairs.faults(told(*turns), classify, ["loop"])
+    only = pairs.faults(told(*turns), kinds=["loop"])
     assert [kind for _, kind in only] == [kind for kind, _ in expected if kind == "loop"]
 
 
 def test_a_wrong_hop_is_known_only_with_its_pages():
-    assert pairs.faults(replace(told(IDA, KARL), problem=replace(PROBLEM, support=())), classify) == []
+    assert pairs.faults(replace(told(IDA, KARL), problem=replace(PROBLEM, support=()))) == []
 
 
 @pytest.mark.parametrize(
@@ -124,22 +119,22 @@ def test_a_wrong_hop_is_known_only_with_its_pages():
 )
 def test_what_a_better_step_is(turn, better):
     place = pairs.places(told(IDA, IDA, WRONG))[1]
-    assert pairs.is_better(place, turn, Pages(), classify, 3) == better
+    assert pairs.is_better(place, turn, Pages(), 3) == better
 
 
 def test_when_all_is_read_the_right_answer_is_better():
     place = pairs.places(told(IDA, OTTO, OTTO, WRONG))[2]
-    assert pairs.is_better(place, RIGHT, Pages(), classify, 3)
-    assert not pairs.is_better(place, WRONG, Pages(), classify, 3)
+    assert pairs.is_better(place, RIGHT, Pages(), 3)
+    assert not pairs.is_better(place, WRONG, Pages(), 3)
 
 
 def test_without_known_pages_any_new_one_is_better():
     place = replace(pairs.places(told(IDA, IDA))[1], problem=replace(PROBLEM, support=()))
-    assert pairs.is_better(place, Turn("", SEARCH, "Karl"), Pages(), classify, 3)
-    assert not pairs.is_better(place, Turn("", SEARCH, "Ida"), Pages(), classify, 3)
+    assert pairs.is_better(place, Turn("", SEARCH, "Karl"), Pages(), 3)
+    assert not pairs.is_better(place, Turn("", SEARCH, "Ida"), Pages(), 3)
 
 
-FOUND = pairs.faults(told(IDA, NOTHING, IDA, IDA, WRONG), classify)
+FOUND = pairs.faults(told(IDA, NOTHING, IDA, IDA, WRONG))
 OWN = Written(Turn("", SEARCH, "Otto"), (50, 51))
 TAUGHT = Written(Turn("So.", SEARCH, "Otto"), (60,))
 
@@ -152,7 +147,7 @@ def test_its_own_better_step_comes_before_the_teachers():
     def teach(place):
         return None if len(place.before) == 4 else TAUGHT
 
-    mined, counts = pairs.mine(FOUND, siblings, teach, Pages(), classify, 3)
+    mined, counts = pairs.mine(FOUND, siblings, teach, Pages(), 3)
     assert [(m.kind, m.own, m.chosen) for m in mined] == [("wrong hop", True, OWN), ("loop", False, TAUGHT)]
     assert counts == pairs.Yield(
         {"early stop": 1, "loop": 1, "wrong hop": 1}, {"wrong hop": 1}, {"loop": 1}, {"early stop": 1}
@@ -164,12 +159,12 @@ def test_its_own_better_step_comes_before_the_teachers():
 
 def test_a_teacher_that_says_the_same_is_no_pair():
     place, kind = FOUND[0]
-    _, counts = pairs.mine([(place, kind)], None, lambda p: Written(p.turn, p.token_ids), Pages(), classify, 3)
+    _, counts = pairs.mine([(place, kind)], None, lambda p: Written(p.turn, p.token_ids), Pages(), 3)
     assert counts.none == {"wrong hop": 1}
 
 
 def test_a_pair_has_one_context_and_learns_the_steps_alone():
-    mined, _ = pairs.mine(FOUND[:1], lambda places: [[OWN]], None, Pages(), classify, 3)
+    mined, _ = pairs.mine(FOUND[:1], lambda places: [[OWN]], None, Pages(), 3)
     trace = pairs.to_trace(mined[0], Text())
     assert trace.reply == "Ida" + "Ida is here." + "50 51"
     pair = pairs.from_trace(trace, PROMPT)

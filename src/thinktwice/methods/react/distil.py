@@ -128,7 +128,6 @@ def distil(
     player: Player,
     store: Store,
     filters: Filters,
-    classify: Callable[[Episode], tuple[str, ...]],
     work: Work | None = None,
     *,
     listener: Callable[[Summary], None] | None = None,
@@ -156,7 +155,7 @@ def distil(
         new, failed = _fill(chunk, player, store, work.samples)
         fresh += new
         opened += failed
-        told += _judge(chunk, player, store, filters, classify, work, work.start + at)
+        told += _judge(chunk, player, store, filters, work, work.start + at)
         found = _summary(told, work.start, work.start + at + len(chunk), opened, fresh)
         if listener is not None:
             listener(found)
@@ -194,7 +193,6 @@ def _judge(
     player: Player,
     store: Store,
     filters: Filters,
-    classify: Callable[[Episode], tuple[str, ...]],
     work: Work,
     first: int,
 ) -> list[Told]:
@@ -204,7 +202,7 @@ def _judge(
     for ordinal, (problem, row) in enumerate(zip(problems, keys, strict=True), first):
         for attempt in (found[key] for key in row if key in found):
             episode = player.read(attempt.trace)
-            reason = filters.reason(problem, episode, attempt.f1, classify)
+            reason = filters.reason(problem, episode, attempt.f1)
             told.append(Told(problem, attempt, episode, reason, ordinal))
     chosen = select(
         [one.problem.id for one in told],

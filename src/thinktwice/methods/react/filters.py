@@ -5,17 +5,16 @@ observation. So an episode must also show where its answer comes from, must not 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from thinktwice.errors import ConfigError
 from thinktwice.methods.react.episode import ANSWER, Episode
+from thinktwice.methods.react.loops import ADJACENT, LATER, NEAR, classify
 from thinktwice.scoring.exact import normalise
 from thinktwice.types import Problem
 
-Loops = Callable[[Episode], tuple[str, ...]]
-"""`loops.classify`: what is wrong with each search, "" where nothing is."""
-REPEATED = ("exact adjacent", "exact later", "near duplicate")
+REPEATED = (ADJACENT, LATER, NEAR)
 """The kinds of loops that the filter knows; a search that merely found nothing new is none."""
 
 
@@ -40,10 +39,9 @@ class Filters:
         if self.per_question < 0:
             raise ConfigError(f"per_question={self.per_question} must be 0 (all) or more.")
 
-    def reason(self, problem: Problem, episode: Episode, f1: float, classify: Loops, error: str = "") -> str:
+    def reason(self, problem: Problem, episode: Episode, f1: float) -> str:
         """Return why an episode is not kept, the first reason of a fixed order; empty when it passes."""
         checks = (
-            (bool(error), "error"),
             (episode.answer is None, "no answer"),
             (f1 < self.f1_threshold, "wrong answer"),
             (self.clean and not is_clean(episode), "not clean"),

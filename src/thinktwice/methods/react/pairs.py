@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from thinktwice.errors import DataError
 from thinktwice.methods.react.distil import Told
 from thinktwice.methods.react.episode import ANSWER, OPEN, SEARCH, Episode, Turn
-from thinktwice.methods.react.filters import REPEATED, Loops
+from thinktwice.methods.react.loops import repeated
 from thinktwice.methods.react.teacher import visited
 from thinktwice.render import Render
 from thinktwice.scoring import f1
@@ -122,39 +122,39 @@ def places(told: Told) -> tuple[Place, ...]:
     return tuple(found)
 
 
-def faults(told: Told, classify: Loops, kinds: Sequence[str] = KINDS) -> list[tuple[Place, str]]:
+def faults(told: Told, kinds: Sequence[str] = KINDS) -> list[tuple[Place, str]]:
     """Return the first step of each kind that went wrong in an episode.
 
     "wrong hop" is only known where the problem says which pages support its answer.
     """
     problem, found = told.problem, dict[str, Place]()
     for place in places(told):
-        kind = _fault(problem, place, classify)
+        kind = _fault(problem, place)
         if kind in kinds and kind not in found:
             found[kind] = place
     return [(place, kind) for kind, place in found.items()]
 
 
-def _fault(problem: Problem, place: Place, classify: Loops) -> str:
+def _fault(problem: Problem, place: Place) -> str:
     turn = place.turn
     if turn.tool == ANSWER:
         wrong = f1.score(turn.argument, problem.answer).value < 1
         return "early stop" if wrong and not visited(problem, place.seen) else ""
     if turn.tool not in (SEARCH, OPEN):
         return "format"
-    if _repeats(place, turn, classify):
+    if _repeats(place, turn):
         return "loop"
     wanted = set(problem.support) - set(place.seen)
     return "wrong hop" if problem.support and not turn.error and not wanted & set(turn.sources) else ""
 
 
-def _repeats(place: Place, turn: Turn, classify: Loops) -> bool:
-    if turn.tool != SEARCH:
-        return any((turn.tool, turn.argument) == (old.tool, old.argument) for old in place.before)
-    return classify(Episode(place.problem.id, (*place.before, turn), None))[-1] in REPEATED
+def _repeats(place: Place, turn: Turn) -> bool:
+    if turn.tool == SEARCH:
+        return bool(repeated(place.before, turn.argument))
+    return any((turn.tool, turn.argument) == (old.tool, old.argument) for old in place.before)
 
 
-def is_better(place: Place, turn: Turn, retriever: Retriever, classify: Loops, k: int) -> bool:
+def is_better(place: Place, turn: Turn, retriever: Retriever, k: int) -> bool:
     """Say whether a step helps at a place: it finds a page that is needed and was not seen, or it answers right.
 
     Where the problem does not say which pages it needs, any page that was not seen will do.
@@ -173,7 +173,7 @@ def is_better(place: Place, turn: Turn, retriever: Retriever, classify: Loops, k
     fresh = set(titles) - seen
     if problem.support:
         fresh &= set(problem.support)
-    return bool(fresh) and not _repeats(place, replace(turn, sources=titles), classify)
+    return bool(fresh) and not _repeats(place, turn)
 
 
 Siblings = Callable[[Sequence[Place]], list[list[Written]]]
@@ -187,7 +187,6 @@ def mine(
     siblings: Siblings | None,
     teach: Teach | None,
     retriever: Retriever,
-    classify: Loops,
     k: int,
 ) -> tuple[list[Mined], Yield]:
     """Find a better step for each fault: the student's first that is, else the teacher's."""
@@ -196,7 +195,7 @@ def mine(
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("faults", "own", "taught", "none")}
     for (place, kind), own in zip(found, sampled, strict=True):
         counts["faults"][kind] += 1
-        better = next((w for w in own if is_better(place, w.turn, retriever, classify, k)), None)
+        better = next((w for w in own if is_better(place, w.turn, retriever, k)), None)
         chosen = better or (teach(place) if teach else None)
         if chosen is None or chosen.token_ids == place.token_ids:
             counts["none"][kind] += 1
