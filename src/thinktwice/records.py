@@ -30,9 +30,9 @@ class Cell:
 
     n: int
     accuracy: float
-    """Fraction in [0, 1]."""
+    """Mean score in [0, 1]: the fraction that is right, or the mean F1 where the task grades its answers so."""
     ci: Interval
-    """95 % interval of the accuracy (Wilson), as fractions."""
+    """95 % interval of the accuracy (Wilson; bootstrap over problems where scores are graded), as fractions."""
     unscored: int = 0
     """Problems whose reply could not be judged at all."""
     sampled_tokens: float | None = None
@@ -51,7 +51,7 @@ class Comparison:
     ci: Interval
     """95 % interval of the paired difference."""
     p: float | None = None
-    """Exact McNemar p-value."""
+    """Exact McNemar p-value; None where scores are graded."""
 
 
 @dataclass(frozen=True)

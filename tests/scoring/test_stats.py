@@ -145,3 +145,15 @@ def test_repeated_difference_is_paired_by_question():
 def test_repeated_runs_that_cannot_be_averaged_are_refused(runs):
     with pytest.raises(DataError):
         stats.repeated_mean(runs)
+
+
+def test_an_average_has_wilsons_interval_where_scores_are_right_or_wrong():
+    found = stats.average([1] * 81 + [0] * 182)
+    assert (found.low, found.high) == stats.wilson(81, 263)
+    assert found.value == pytest.approx(81 / 263)
+    graded = stats.average([0.5, 1.0, 0.0, 0.8] * 25)
+    assert graded.value == pytest.approx(0.575)
+    assert graded.low < 0.575 < graded.high
+    assert graded == stats.average([0.5, 1.0, 0.0, 0.8] * 25)
+    with pytest.raises(DataError):
+        stats.average([])

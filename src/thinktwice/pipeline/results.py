@@ -74,7 +74,8 @@ class Results:
     def _compare(self, records: Mapping[str, Sequence[TraceRecord]], a: str, b: str, level: int) -> Comparison:
         values = [[r.score.value for r in records[name] if r.level == level] for name in (a, b)]
         found = stats.paired_difference(values[0], values[1], seed=self.recipe.evaluation.seed)
-        return Comparison(a, b, level, found.value, found.ci, stats.mcnemar(values[0], values[1]))
+        binary = {*values[0], *values[1]} <= {0, 1}
+        return Comparison(a, b, level, found.value, found.ci, stats.mcnemar(values[0], values[1]) if binary else None)
 
     def _retraction(self, records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, dict[int, Retraction]]:
         found: dict[str, dict[int, Retraction]] = {}
@@ -126,12 +127,11 @@ def describe_failure(problem: Problem, trace: Trace, score: Score, oracle: Oracl
 
 
 def cell(records: Sequence[TraceRecord]) -> Cell:
-    """Count one arm at one level."""
-    n = len(records)
-    right = sum(r.score.value == 1 for r in records)
-    tokens = sum(r.trace.sampled_tokens for r in records) / n
+    """Average one arm at one level; a graded score (F1) counts by its value."""
+    found = stats.average([r.score.value for r in records])
+    tokens = sum(r.trace.sampled_tokens for r in records) / len(records)
     unscored = sum(not r.score.scored for r in records)
-    return Cell(n, right / n, stats.wilson(right, n), unscored, tokens)
+    return Cell(len(records), found.value, found.ci, unscored, tokens)
 
 
 def failures(records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, int]:

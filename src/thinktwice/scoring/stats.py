@@ -2,7 +2,7 @@
 
 Which one to use:
 
-* one accuracy: `wilson`.
+* one accuracy: `wilson`; one mean of graded scores: `average`.
 * two arms, one run each, same problems: `paired_difference` (its interval is over problems only: the seed is fixed, so
   `noise` says when it must not be believed) and `mcnemar` for a p-value.
 * two arms, several seeds and bases, same problems: `replicated_difference` (over problems *and* replicates).
@@ -91,6 +91,18 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     centre = (share + z * z / (2 * n)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
+
+
+def average(scores: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> Mean:
+    """Return the mean of one run's scores: with Wilson's interval where all are 0 or 1, else with a bootstrap one.
+
+    Raises:
+        DataError: no score, or one that is not finite.
+    """
+    if not scores or not {*scores} <= {0, 1}:
+        return repeated_mean([scores], confidence=confidence, seed=seed)
+    right, n = int(sum(scores)), len(scores)
+    return Mean(right / n, *wilson(right, n, confidence), 0.0, n)
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:

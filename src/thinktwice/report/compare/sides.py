@@ -148,9 +148,8 @@ def _cells(rows: Mapping[str, Answer]) -> dict[int, Cell]:
     cells = {}
     for level in sorted({row.level for row in rows.values()}):
         found = [row for row in rows.values() if row.level == level]
-        right, n = sum(row.value == 1 for row in found), len(found)
-        tokens = sum(row.tokens for row in found) / n
-        cells[level] = Cell(n, right / n, stats.wilson(right, n), 0, tokens)
+        mean = stats.average([row.value for row in found])
+        cells[level] = Cell(len(found), mean.value, mean.ci, 0, sum(row.tokens for row in found) / len(found))
     return cells
 
 
