@@ -35,7 +35,7 @@ _TABLES = f"""
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pages(id INTEGER PRIMARY KEY, title TEXT NOT NULL UNIQUE, key TEXT NOT NULL, text TEXT NOT NULL);
 CREATE TABLE redirects(
-    name TEXT NOT NULL, key TEXT NOT NULL, page INTEGER NOT NULL, PRIMARY KEY (name, page)) WITHOUT ROWID;
+    name TEXT NOT NULL, page INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (name, page)) WITHOUT ROWID;
 CREATE TABLE choices(page INTEGER NOT NULL, place INTEGER NOT NULL, title TEXT NOT NULL,
     PRIMARY KEY (page, place)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5(
@@ -191,14 +191,15 @@ def _stage_redirects(db: sqlite3.Connection, names: Iterable[str], target: str) 
 
 
 def _fill_pages(db: sqlite3.Connection) -> tuple[int, int]:
-    """Number the pages in the order of titles; return how many documents repeat, and differ from, the one kept."""
-    kept: tuple[str, str] | None = None
+    """Number the pages in the order of titles; return how many documents were left out as repeated, as differing."""
+    last: tuple[str, str] | None = None
     number = repeated = differing = 0
     for title, text in db.execute("SELECT title, text FROM staging.pages ORDER BY title, length(text) DESC, text"):
-        if kept and kept[0] == title:
-            repeated, differing = repeated + (text == kept[1]), differing + (text != kept[1])
+        before, last = last, (title, text)
+        if before and before[0] == title:  # equal texts are neighbours, the longest come first
+            repeated, differing = repeated + (text == before[1]), differing + (text != before[1])
             continue
-        kept, number = (title, text), number + 1
+        number += 1
         db.execute("INSERT INTO pages VALUES (?, ?, ?, ?)", (number, title, fold(title), text))
     db.execute("DELETE FROM staging.pages")
     db.execute("CREATE INDEX pages_by_key ON pages(key)")
@@ -215,7 +216,7 @@ def _fill_redirects(db: sqlite3.Connection) -> int:
         f"INSERT OR IGNORE INTO staging.found SELECT r.name, {page} FROM staging.redirects r {step}"
     ).rowcount:
         step, page = f"JOIN staging.found f ON f.name = r.target WHERE {free}", "f.page"
-    db.execute("INSERT INTO redirects SELECT name, fold(name), page FROM staging.found ORDER BY name, page")
+    db.execute("INSERT INTO redirects SELECT name, page, fold(name) FROM staging.found ORDER BY name, page")
     db.execute("CREATE INDEX redirects_by_key ON redirects(key)")
     db.execute("CREATE INDEX redirects_by_page ON redirects(page)")
     (lost,) = db.execute(

@@ -9,7 +9,7 @@ title or redirect counting twice. The page whose title or redirect the query spe
 every word of the query; then, while there are fewer than k, pages that have any.
 
 A file is opened read-only and immutable, one connection a thread and process: threads, forks and pickles are all safe.
-What `build` writes (format 1): `pages(id, title, key, text)`, ids in the order of titles; `redirects(name, key, page)`;
+What `build` writes (format 1): `pages(id, title, key, text)`, ids in the order of titles; `redirects(name, page, key)`;
 `choices(page, place, title)` of disambiguation pages; `meta(name, value)`; and the index `words(title, names, text)`.
 """
 
@@ -56,18 +56,18 @@ class Info:
     """What it was built from, in words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Corpus:
     """A `Retriever` over one corpus file, or over the bytes of one. Open it with `open_corpus`."""
 
-    source: Path | bytes = field(repr=False)
-    _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+    source: Path | bytes
+    _local: threading.local = field(default_factory=threading.local, compare=False)
 
     def __reduce__(self) -> tuple[Callable[..., "Corpus"], tuple[Path | bytes]]:
         return Corpus, (self.source,)
 
-    def __str__(self) -> str:
-        return _name(self.source)
+    def __repr__(self) -> str:
+        return f"Corpus({_name(self.source)})"
 
     @cached_property
     def info(self) -> Info:
