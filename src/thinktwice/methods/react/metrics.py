@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from thinktwice.errors import DataError
 from thinktwice.methods.react.episode import OPEN, SEARCH, Episode
 from thinktwice.methods.react.filters import REPEATED, is_grounded
-from thinktwice.methods.react.loops import classify
+from thinktwice.methods.react.loops import CLASSES, classify
 from thinktwice.methods.react.taxonomy import FAILURES, blame
 from thinktwice.records import Finding, TraceRecord
 from thinktwice.scoring import f1, stats
 from thinktwice.scoring.exact import normalise
 from thinktwice.types import Problem, StopReason
 
-LOOPS = (*REPEATED, "nothing new")
 NAMED = 6
 """Episodes that a row of the table of failures names."""
 
@@ -44,6 +43,11 @@ class Outcome:
     def grounded(self) -> bool:
         """Whether the answer can be seen in what was looked up."""
         return is_grounded(self.problem, self.episode)
+
+    @property
+    def verbatim(self) -> int:
+        """How many of its searches ask for an earlier one's very words."""
+        return len(self.episode.queries) - len({*self.episode.queries})
 
     @property
     def repeats(self) -> bool:
@@ -187,15 +191,18 @@ def loops(outcomes: Rows) -> Finding:
     def of(kind: str) -> Callable[[Outcome], bool]:
         return lambda outcome: kind in outcome.loops
 
-    repeated = sum(kinds[kind] for kind in REPEATED)
-    rows = [line("any repeat", repeated, lambda o: o.repeats), *(line(kind, kinds[kind], of(kind)) for kind in LOOPS)]
+    rows = [
+        line("any repeat", sum(kinds[kind] for kind in REPEATED), lambda o: o.repeats),
+        line("letter for letter", sum(o.verbatim for o in outcomes), lambda o: o.verbatim > 0),
+        *(line(kind, kinds[kind], of(kind)) for kind in CLASSES),
+    ]
     return Finding(
         "Loops",
         ("kind", "searches", "of all", "questions", "of all questions", "EM with", "EM without"),
         tuple(rows),
-        f"Of {searches:,} searches. Repeats: the same query as the one before (exact adjacent), as an earlier one "
-        "(exact later), or nearly so (near duplicate); nothing new: another query, but every page it found had been "
-        "shown.",
+        f"Of {searches:,} searches. A repeat has the words of the query before it (exact adjacent), of an earlier one "
+        "(exact later), or nearly (near duplicate), in any order and form; letter for letter is what published tables "
+        "count. Nothing new: another query, but every page it found had been shown.",
     )
 
 
