@@ -135,7 +135,7 @@ def test_progress_is_told(tmp_path):
         (Document(f"P{n}", "x") for n in range(2500)), tmp_path / "c.sqlite", "x", tell=lambda *news: told.append(news)
     )
     reads = [("read", 1000), ("read", 2000), ("read", 2500)]
-    assert told == reads + [("indexed", 1000), ("indexed", 2000), ("indexed", 2500)]
+    assert told == [*reads, ("indexed", 1000), ("indexed", 2000), ("indexed", 2500)]
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):

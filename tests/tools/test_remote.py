@@ -225,7 +225,7 @@ def test_health_says_what_is_served(small, serving):
 def test_only_this_machine_is_served_unless_asked(small):
     with pytest.raises(ConfigError, match="--expose"):
         Server(small, "0.0.0.0", 0)
-    with Server(small, port=0) as taken, pytest.raises(ConfigError, match="cannot listen at .*choose another --port"):
+    with Server(small, port=0) as taken, pytest.raises(ConfigError, match=r"cannot listen at .*another --port"):
         Server(small, port=taken.server_port)
 
 
