@@ -9,6 +9,7 @@ One JSON line an item (`write_items`); `seed_data` reads other people's files in
 import hashlib
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,14 @@ from thinktwice.config import parse, to_dict
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.run import files
 from thinktwice.run.rows import CHECK
+from thinktwice.tasks import steps
 from thinktwice.tasks.reading import plain
 
 Pairing = Literal["any", "within", "balanced"]
+
+_ANSWER_ONLY = re.compile(
+    r"\s*(?:####|A:|(?:so |thus |therefore,? )?(?:the )?(?:final )?answer(?: is)?:?)\s*\S.{0,30}$", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,23 @@ def _balance(found: Sequence[Item], seed: int) -> list[Item]:
         count = len(names) if one == other else min(len(names), len(directions.get((other, one), ())))
         kept.update(random.Random(f"{seed}:{one}:{other}").sample(names, count))
     return [pair for pair in found if pair.id in kept]
+
+
+def last_step_start(text: str) -> int:
+    """Return where the last step of a solution begins: its last line, of a single line its last sentence.
+
+    A last line that only states the answer ("#### 17", "A: 17", "The answer is: 17") belongs to the step before it.
+    """
+    ends = len(text.rstrip())
+    lines = list(re.finditer(r"[^\n]*\S[^\n]*", text[:ends]))
+    if len(lines) > 1:
+        stated = _ANSWER_ONLY.match(lines[-1].group())
+        return lines[-2].start() if stated else lines[-1].start()
+    sentences = steps.sentences(text)
+    if len(sentences) < 2:
+        return 0
+    found = [m.start() for m in re.finditer(r"\s+".join(map(re.escape, sentences[-1].split())), text)]
+    return found[-1] if found else 0
 
 
 def folds(items: Sequence[Item], count: int, seed: int = 0) -> list[list[int]]:

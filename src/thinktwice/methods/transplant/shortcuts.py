@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinktwice.errors import ConfigError
-from thinktwice.methods.transplant.data import Candidate, Item, folds
-from thinktwice.tasks import steps
+from thinktwice.methods.transplant.data import Candidate, Item, folds, last_step_start
 from thinktwice.tasks.equations import equations
 
 if TYPE_CHECKING:
@@ -72,10 +71,8 @@ def false_equations(text: str) -> int:
 
 
 def last_step(text: str) -> str:
-    """Return the last line of a text; of a single line, its last sentence."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    parts: Sequence[str] = lines if len(lines) > 1 else steps.sentences(text)
-    return parts[-1] if parts else ""
+    """Return the last step of a text (`data.last_step_start`)."""
+    return text[last_step_start(text) :]
 
 
 def _by(items: Sequence[Item], value: Callable[[Candidate], float]) -> Scores:
