@@ -18,6 +18,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenize
 from transformers.pytorch_utils import Conv1D
 
 from thinktwice.decode.prefix import attach_prefix, has_prefix, load_prefix, save_prefix, states_of
+from thinktwice.decode.transplant.saved import is_verifier
 from thinktwice.errors import ModelError
 from thinktwice.train.objective import embedding, output_head
 from thinktwice.train.settings import Training
@@ -46,15 +47,11 @@ def _allow_bias_lookup() -> None:
 _allow_bias_lookup()
 
 
-def attach_lora(model: PreTrainedModel, settings: Training, new_ids: Sequence[int] = ()) -> PeftModel:
-    """Wrap a model with adapters. Law: of the vocabulary only the rows of `new_ids` are trained, in both matrices.
-
-    Raises:
-        ModelError: a target layer the model does not have.
-    """
+def lora_config(model: PreTrainedModel, settings: Training, new_ids: Sequence[int] = ()) -> LoraConfig:
+    """Return what an adapter of a model is like; see `attach_lora`."""
     rows = {name: sorted(new_ids) for name in _matrices(model)} if new_ids and settings.lora_new_rows else {}
     targets = [layer for name in settings.lora_targets for layer in _layers(model, name)]
-    config = LoraConfig(
+    return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
@@ -63,14 +60,33 @@ def attach_lora(model: PreTrainedModel, settings: Training, new_ids: Sequence[in
         trainable_token_indices=rows or None,
         fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),  # GPT-2 keeps its matrices turned
     )
+
+
+def attach_lora(
+    model: PreTrainedModel, settings: Training, new_ids: Sequence[int] = (), name: str = "default"
+) -> PeftModel:
+    """Wrap a model with adapters. Law: of the vocabulary only the rows of `new_ids` are trained, in both matrices.
+
+    Args:
+        model: a causal language model; changed in place.
+        settings: rank, targets, ...
+        new_ids: of the control tokens.
+        name: of the adapter, where there will be several.
+
+    Raises:
+        ModelError: a target layer the model does not have.
+    """
+    config = lora_config(model, settings, new_ids)
     try:
         with quiet():
-            adapted = get_peft_model(model, config)
+            adapted = get_peft_model(model, config, adapter_name=name)
     except ValueError as error:
         layers = sorted(
             {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
         )
-        raise ModelError(f"training.lora_targets={targets} does not fit this model; its layers: {layers}.") from error
+        raise ModelError(
+            f"training.lora_targets={settings.lora_targets} does not fit this model; its layers: {layers}."
+        ) from error
     assert isinstance(adapted, PeftModel)
     return adapted
 
@@ -234,8 +250,13 @@ def merge(adapter_dir: Path, out: Path, base_dir: str | Path | None = None, dtyp
         dtype: of the saved weights; default: the base's. The sum itself is made in fp32.
 
     Raises:
-        ModelError: it is a prefix.
+        ModelError: it is a prefix, or a verifier.
     """
+    if is_verifier(adapter_dir):
+        raise ModelError(
+            f"{adapter_dir} is a verifier: two readers and what passes between them, which no plain model can hold. "
+            "Use its directory (LocalEngine.load)."
+        )
     if has_prefix(adapter_dir):
         raise ModelError(
             "A learned prefix is no change of weights, so that no plain model can hold it; use the adapter's directory."

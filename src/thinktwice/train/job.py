@@ -17,6 +17,7 @@ from thinktwice.errors import DataError, TrainError
 from thinktwice.resolve import unroll
 from thinktwice.train.audit import Audit, audit
 from thinktwice.train.batch import ExampleSteps, StreamSteps, fingerprint
+from thinktwice.train.choices import choices_fingerprint, is_choices
 from thinktwice.train.device import choose_device, choose_precision
 from thinktwice.train.loop import Evaluate, Progress, TrainResult, train_loop
 from thinktwice.train.metrics import write_trainer_state
@@ -34,7 +35,7 @@ from thinktwice.train.vocab import (
     save_model,
     stored_dtype,
 )
-from thinktwice.types import Example, Pair
+from thinktwice.types import Choice, Example, Pair
 
 RECORD = "training.json"
 """In the saved model's directory: settings, data, base and outcome of the training that made it."""
@@ -43,39 +44,40 @@ AUDITED = 1000
 
 
 def fit(
-    examples: Sequence[Example] | Sequence[Pair],
+    examples: Sequence[Example] | Sequence[Pair] | Sequence[Choice],
     base_dir: str | Path,
     out_dir: Path,
     settings: Training,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    dev: Sequence[Example] | Sequence[Pair] = (),
+    dev: Sequence[Example] | Sequence[Pair] | Sequence[Choice] = (),
     progress: Progress | None = None,
-    on_audit: Callable[[Audit | PairAudit], None] | None = None,
+    on_audit: Callable[[Any], None] | None = None,
     evaluate: Evaluate | None = None,
     start: Path | None = None,
 ) -> Path:
-    """Train the model in `base_dir` on examples or on pairs and return the result's directory, `out_dir / "model"`.
+    """Train the model in `base_dir` on examples, pairs or choices and return the result's directory, out_dir / "model".
 
     Law: audited before step 1 (audit.json, `on_audit`); killed anywhere and called again, it ends with the same
     weights; called after the end, it returns at once; called with other settings or data, it refuses.
 
     Pairs are learned from by direct preference optimisation (see `preference`), against the weights that training
-    starts from: reference.safetensors has what those think of every pair.
+    starts from: reference.safetensors has what those think of every pair. Choices make a verifier (see `verifier`):
+    adapters of an arguer and a chooser over `base_dir`, with `eval_acc` the share of dev choices it gets right.
 
     Full training saves a plain model directory in the base's dtype; every other mode saves an adapter over `base_dir`.
     Beside it: audit.json, metrics.jsonl, and the same numbers as `trainer_state.json` (`eval_acc` is what `evaluate`
     returned every `eval_every` steps and at the end).
 
     Args:
-        examples: what is learned, all examples or all pairs.
+        examples: what is learned, all of one sort.
         base_dir: a model.
         out_dir: where everything goes.
         settings: see `Training`.
         tokenizer: default: the base's.
-        dev: examples, or pairs, whose loss is measured.
+        dev: of the same sort, whose loss is measured.
         progress: called after every step.
-        on_audit: called before step 1.
+        on_audit: called before step 1 with the audit (`Audit`, `PairAudit` or `ChoiceAudit`).
         evaluate: answers dev problems inside the loop.
         start: an adapter over `base_dir` that training goes on from. With mode=full its changes become part of the
             weights; with its own mode (and rank, targets, ...) it is trained further.
@@ -87,9 +89,9 @@ def fit(
     """
     final = out_dir / "model"
     base = base_fingerprint(base_dir) if start is None else adapter_fingerprint(base_dir, start)
-    pairs = is_pairs(examples)
-    if dev and is_pairs(dev) != pairs:
-        raise DataError("The dev set must be of the same sort as the training set: both examples, or both pairs.")
+    pairs, choices = is_pairs(examples), is_choices(examples)
+    if dev and (is_pairs(dev), is_choices(dev)) != (pairs, choices):
+        raise DataError("The dev set must be of the same sort as the training set: examples, pairs or choices.")
     identity = {
         "settings": settings.to_dict(),
         "fingerprint": settings.fingerprint(),
@@ -99,6 +101,21 @@ def fit(
     if _is_done(final, identity):
         return final
     tokenizer = tokenizer or load_tokenizer(base_dir)
+    if choices:
+        if start is not None or evaluate is not None:
+            raise TrainError("A verifier starts from its base and answers its own dev choices: no start, no evaluate.")
+        from thinktwice.train.verifier import save_verifier, train_choices  # PEFT takes seconds to import
+
+        options: dict[str, Any] = {"tokenizer": tokenizer, "progress": progress, "on_audit": on_audit}
+        readers, saved, result = train_choices(
+            _choices(examples), base_dir, settings, dev=_choices(dev), out_dir=out_dir, base=base, **options
+        )
+        if _is_main_process():
+            write_trainer_state(out_dir / "metrics.jsonl", out_dir / "trainer_state.json")
+            files = {RECORD: json.dumps({**identity, "result": asdict(result)}, indent=1)}
+            save_verifier(readers, tokenizer, saved, final, base_dir=str(base_dir), fingerprint=base, files=files)
+            shutil.rmtree(out_dir / "checkpoints", ignore_errors=True)
+        return final
     model = _load(base_dir, settings, start)
     work = _Work(model, tokenizer, settings, out_dir, base, progress, on_audit, evaluate)
     result = work.learn_pairs(_pairs(examples), _pairs(dev)) if pairs else work.learn(_plain(examples), _plain(dev))
@@ -284,15 +301,21 @@ def _write_audit(facts: Audit | PairAudit, dev_facts: Audit | PairAudit | None, 
     os.replace(aside, out_dir / "audit.json")
 
 
-def _pairs(examples: Sequence[Example] | Sequence[Pair]) -> list[Pair]:
+def _choices(examples: Sequence[Any]) -> list[Choice]:
+    return [example for example in examples if isinstance(example, Choice)]
+
+
+def _pairs(examples: Sequence[Any]) -> list[Pair]:
     return [example for example in examples if isinstance(example, Pair)]
 
 
-def _plain(examples: Sequence[Example] | Sequence[Pair]) -> list[Example]:
+def _plain(examples: Sequence[Any]) -> list[Example]:
     return [example for example in examples if isinstance(example, Example)]
 
 
-def _fingerprint(examples: Sequence[Example] | Sequence[Pair]) -> str:
+def _fingerprint(examples: Sequence[Any]) -> str:
+    if is_choices(examples):
+        return choices_fingerprint(_choices(examples))
     return pairs_fingerprint(_pairs(examples)) if is_pairs(examples) else fingerprint(_plain(examples))
 
 

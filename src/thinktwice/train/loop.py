@@ -19,8 +19,8 @@ from thinktwice.train.device import choose_device, choose_precision, enable_chec
 from thinktwice.train.metrics import Clock, Metrics, Preference, StepReport
 from thinktwice.train.objective import Objective
 from thinktwice.train.optimizer import build_optimizers, set_learning_rate
-from thinktwice.train.pairs import PairBatch
 from thinktwice.train.preference import DropGuard, PairObjective, still
+from thinktwice.train.processes import Processes
 from thinktwice.train.reference import autocast
 from thinktwice.train.settings import Training
 from thinktwice.types import Example
@@ -56,12 +56,14 @@ def train_loop(
     settings: Training,
     *,
     out_dir: Path | None = None,
-    dev: Sequence[Example] | Sequence[PairBatch] = (),
+    dev: Sequence[Example] | Sequence[MicroBatch] = (),
     progress: Progress | None = None,
     device: torch.device | None = None,
     base: str = "",
     evaluate: Evaluate | None = None,
     pairs: bool = False,
+    objective: Any = None,
+    processes: Processes | None = None,
 ) -> TrainResult:
     """Train `model` in place. Law: killed anywhere and called again, it ends with bit-identical weights.
 
@@ -70,7 +72,7 @@ def train_loop(
         source: the batches; `source.total` steps are taken.
         settings: see `Training`.
         out_dir: where metrics.jsonl and checkpoints/ go; None: nothing is written, nothing can be resumed.
-        dev: examples (or batches of pairs) whose loss is measured every `eval_every` steps and at the end.
+        dev: examples (or batches of pairs or choices) whose loss is measured every `eval_every` steps and at the end.
         progress: called after every step.
         device: default: the GPU when there is one.
         base: identifies the weights training starts from, so that a resume over others is refused.
@@ -78,16 +80,21 @@ def train_loop(
             global random state.
         pairs: the batches are of pairs, and the loss is direct preference optimisation's (`preference`). The model's
             own dropout is switched off, since its reference has none.
+        objective: computes the loss of a batch in place of the usual one (`split.ChoiceObjective`).
+        processes: who shares the work of every step (`objective` only).
 
     Raises:
         TrainError: a loss or gradient that is not finite (naming step and problems; nothing is saved as good), a
             checkpoint of another training, chosen less likely than `max_chosen_drop` allows.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the running step is finished and saved.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and processes is None:
         raise TrainError("training.backend=loop is one process; use training.backend=trl with several.")
     device = device or choose_device()
-    return _Loop(model, source, settings, out_dir, dev, progress, device, base, evaluate, pairs).run()
+    processes = processes or Processes()
+    return _Loop(
+        model, source, settings, out_dir, dev, progress, device, base, evaluate, pairs, objective, processes
+    ).run()
 
 
 class _Loop:
@@ -99,13 +106,16 @@ class _Loop:
         source: StepSource,
         settings: Training,
         out_dir: Path | None,
-        dev: Sequence[Example] | Sequence[PairBatch],
+        dev: Sequence[Example] | Sequence[MicroBatch],
         progress: Progress | None,
         device: torch.device,
         base: str,
         evaluate: Evaluate | None,
         pairs: bool,
+        objective: Any,
+        processes: Processes,
     ) -> None:
+        self.processes = processes
         self.source, self.settings, self.progress, self.device = source, settings, progress, device
         self.evaluate = evaluate
         self.precision = choose_precision(settings, device)
@@ -115,7 +125,7 @@ class _Loop:
             enable_checkpointing(model)
         if pairs:
             still(model)
-        self.objective: Objective | PairObjective = PairObjective(model, settings) if pairs else Objective(model)
+        self.objective = objective or (PairObjective(model, settings) if pairs else Objective(model))
         self.guard = DropGuard(settings.max_chosen_drop if pairs else 0.0)
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.named:
@@ -133,7 +143,7 @@ class _Loop:
             "base": base,
             "precision": self.precision,
             "device": device.type,
-            "world_size": 1,
+            "world_size": processes.world,
         }
         self.step, self.cursor = 0, (0, 0)
         self.counts = {"tokens": 0, "supervised": 0, "overflows": 0, "bad_evaluations": 0, "best_step": 0}
@@ -145,7 +155,8 @@ class _Loop:
     def run(self) -> TrainResult:
         if self.folder is not None and (saved := load_newest(self.folder, self.identity)) is not None:
             self._restore(saved)
-        metrics, clock = Metrics(self.metrics_path, self.step), Clock(self.step, self.counts["tokens"])
+        metrics = Metrics(self.metrics_path if self.processes.first else None, self.step)
+        clock = Clock(self.step, self.counts["tokens"])
         steps = self.source.total
         with finish_step_on_signal() as interrupted:
             for batches, cursor in self.source.steps(self.cursor) if not self._finished() else ():
@@ -175,14 +186,14 @@ class _Loop:
                 ended = self._finished()
                 if self.step % self.settings.log_every == 0 or due or ended or self.step == 1:
                     metrics.write(report)
-                if self.progress is not None:
+                if self.progress is not None and self.processes.first:
                     self.progress(report)
                 self.guard.see(self.step, preference)
                 if self.settings.save_every and self.step % self.settings.save_every == 0 and not ended:
                     self._save()
-                if interrupted:
+                if self.processes.any(bool(interrupted), self.device):
                     self._save()
-                    raise interrupted[0]
+                    raise interrupted[0] if interrupted else KeyboardInterrupt
                 if ended:
                     break
         if self.settings.early_stopping:
@@ -202,16 +213,17 @@ class _Loop:
         if not total > 0:
             raise TrainError(f"Step {self.step + 1} has nothing to learn: every weight is 0 ({_problems(batches)}).")
         loss = torch.zeros((), device=self.device)
-        for batch in batches:
+        for batch in self.processes.share(batches):
             with self._autocast():
                 part = self.objective(cast(Any, batch)) / total
             torch.autograd.backward(self.scaler.scale(part))
             loss += part.detach()
+        self.processes.sum_gradients(self.named.values())
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         limit = self.settings.max_grad_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.named.values(), limit))
-        value = float(loss)
+        (value,) = self.processes.sum([float(loss)], self.device)
         if not math.isfinite(value):
             raise TrainError(f"The loss is {value} at step {self.step + 1} ({_problems(batches)}). {ADVICE}")
         self.counts["overflows"] = 0 if math.isfinite(norm) else self.counts["overflows"] + 1
@@ -233,10 +245,11 @@ class _Loop:
     def _evaluate(self) -> float:
         self.model.eval()
         total, weight = 0.0, 0.0
-        for batch in self.dev:
+        for batch in self.processes.share(self.dev):
             with self._autocast():
                 total += float(self.objective(cast(Any, batch.to(self.device))))
             weight += batch.weight
+        total, weight = self.processes.sum([total, weight], self.device)
         self.dev_preference = self.objective.take()
         self.model.train()
         self.dev_loss = total / weight
@@ -259,8 +272,11 @@ class _Loop:
         return accuracy
 
     def _save(self) -> None:
-        if self.folder is None:
-            return
+        if self.folder is not None and self.processes.first:
+            self._write_checkpoint(self.folder)
+        self.processes.wait()
+
+    def _write_checkpoint(self, folder: Path) -> None:
         tensors: dict[str, Tensor] = {f"weights/{name}": p for name, p in self.named.items()}
         tensors |= {f"buffers/{name}": b for name, b in self.model.state_dict().items() if name in self._buffers()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
@@ -279,7 +295,7 @@ class _Loop:
             "scaler": self.scaler.state_dict(),
             "chosen_changes": list(self.guard.recent),
         }
-        save_checkpoint(self.folder, Checkpoint(self.step, tensors, state), self.identity)
+        save_checkpoint(folder, Checkpoint(self.step, tensors, state), self.identity)
 
     def _buffers(self) -> set[str]:
         return {name for name, _ in self.model.named_buffers()}
@@ -312,11 +328,11 @@ class _Loop:
             parameter.copy_(weights[name])
 
 
-def dev_batches(dev: Sequence[Example] | Sequence[PairBatch], settings: Training) -> Sequence[MicroBatch]:
+def dev_batches(dev: Sequence[Example] | Sequence[MicroBatch], settings: Training) -> Sequence[MicroBatch]:
     """Return dev examples in batches, always the same ones, in the order of their lengths; batches as they are."""
     examples = [example for example in dev if isinstance(example, Example)]
     if len(examples) < len(dev) or not dev:
-        return [batch for batch in dev if isinstance(batch, PairBatch)]
+        return [batch for batch in dev if not isinstance(batch, Example)]
     plan = plan_window(examples, replace(settings, grad_accumulation=1), random.Random(0))
     return [collate(rows) for rows in plan]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from thinktwice.errors import DataError, TrainError
 from thinktwice.train.batch import WINDOW_STEPS, Batch, Cursor, check_example, collate, fingerprint, plan_steps
 from thinktwice.train.settings import Training
-from thinktwice.types import Example, Pair
+from thinktwice.types import Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def check_pair(pair: Pair) -> None:
         )
 
 
-def is_pairs(examples: Sequence[Example] | Sequence[Pair]) -> bool:
+def is_pairs(examples: Sequence[object]) -> bool:
     """Say whether a training set is pairs.
 
     Raises:

@@ -36,8 +36,8 @@ class HookRoute:
         one = {layer for layer, part in made_of if made_of[layer, "k"] == made_of[layer, "v"]}
         if alone := sorted(layer for layer in one if len({(layer, "k"), (layer, "v")} & set(keys)) == 1):
             raise ModelError(
-                f"Layers {alone} of {type(model).__name__} make keys and values of the same numbers, so that one cannot "
-                "be moved without the other; set train.transplant_parts=kv."
+                f"Layers {alone} of {type(model).__name__} make keys and values of the same numbers, so that neither "
+                "can be moved alone; set train.transplant_parts=kv."
             )
 
     @contextmanager

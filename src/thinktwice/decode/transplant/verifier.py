@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from thinktwice.decode.cache import vocabulary_size
+from thinktwice.decode.cache import context_length, vocabulary_size
 from thinktwice.decode.transplant.batch import ChoiceBatch, check_choice, collate_choices
 from thinktwice.decode.transplant.cached import CachedRoute
 from thinktwice.decode.transplant.hooks import HookRoute
@@ -88,6 +88,11 @@ class Verifier:
             return self.route  # a 4-D mask would hide that layers see a window only
         return self.fast
 
+    @property
+    def longest(self) -> int:
+        """Tokens the model reads at most."""
+        return context_length(self.model) or 1 << 40
+
     def collate(self, choices: Sequence[Choice]) -> ChoiceBatch:
         """Put choices into tensors on the model's device."""
         return collate_choices(choices, self.pad_id, by_shift=self.route.by_shift).to(self.model.device)
@@ -99,7 +104,6 @@ class Verifier:
             DataError: naming the problem.
         """
         rows = vocabulary_size(self.model)
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 40
         for choice in choices:
             check_choice(choice)
             if max(max(choice.token_ids), max(choice.options), *map(max, choice.argued), 0) >= rows:
@@ -107,9 +111,10 @@ class Verifier:
                     f"Choice of problem {choice.problem_id!r} has a token id beyond the model's {rows} rows; use the "
                     "base's own tokenizer."
                 )
-            if (longest := max(map(len, (choice.token_ids, *choice.argued)))) > limit:
+            if (longest := max(map(len, (choice.token_ids, *choice.argued)))) > self.longest:
                 raise DataError(
-                    f"Choice of problem {choice.problem_id!r} has a text of {longest} tokens, the model reads {limit}. "
+                    f"Choice of problem {choice.problem_id!r} has a text of {longest} tokens, the model reads "
+                    f"{self.longest}. "
                     "Nothing is cut: leave it out, or use a model with a longer context."
                 )
 
