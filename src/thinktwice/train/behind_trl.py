@@ -198,6 +198,9 @@ class Ours(Trainer):
             (self.optimizer,) = build_optimizers(self.net if model is None else model, self.settings)
         return self.optimizer
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: a checkpoint is not published."""
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Use the same schedule as our own loop."""
         if self.lr_scheduler is None:

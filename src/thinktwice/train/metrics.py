@@ -14,7 +14,8 @@ class Preference:
     margin: float
     """beta x (log-ratio of chosen - log-ratio of rejected): the reward margin, 0 at the start."""
     accuracy: float
-    """Share of pairs whose chosen has gained more than its rejected since the start (0 before step 1)."""
+    """Share of pairs whose chosen has gained more than its rejected since the start (at step 1, where nothing has moved
+    yet, it means nothing)."""
     chosen_logprob: float
     """Sum over chosen's tokens."""
     rejected_logprob: float
