@@ -53,6 +53,13 @@ def test_build_search_open_info(call, dump, tmp_path):
     assert call("corpus", "open", out, "ada")[1] == "Ada\nAda may be: Ada (town), Ada Lovelace.\n"
 
 
+@pytest.mark.parametrize("command", ["build", "search", "open", "info", "serve"])
+def test_every_command_explains_itself_with_an_example(call, command):
+    code, shown, _ = call("corpus", command, "--help")
+    assert code == 0
+    assert f"Example:  thinktwice corpus {command}" in shown
+
+
 def test_errors_are_one_sentence(call, dump, tmp_path):
     out = str(tmp_path / "c.sqlite")
     call("corpus", "build", str(dump), "--out", out)
@@ -74,8 +81,7 @@ def test_errors_are_one_sentence(call, dump, tmp_path):
 
 def test_a_world_is_built_as_it_is_opened(call, tmp_path):
     out = str(tmp_path / "w.sqlite")
-    code, shown, _ = call("corpus", "build", "wiki:3", "--people", "40", "--out", out)
-    assert code == 0
+    assert call("corpus", "build", "wiki:3", "--people", "40", "--out", out)[0] == 0
     assert "wiki world, seed 3, 40 people" in call("corpus", "info", out)[1]
 
 
@@ -95,8 +101,7 @@ def test_serve_answers_until_it_is_interrupted(call, dump, tmp_path):
     try:
         address = process.stdout.readline().split()[0]
         assert Remote(address).search("program", 1)[0].title == "Ada Lovelace"
-        code, shown, _ = call("corpus", "search", address, "program")
-        assert "Ada Lovelace" in shown
+        assert "Ada Lovelace" in call("corpus", "search", address, "program")[1]
         assert "corpus " in call("corpus", "info", address)[1]
         os.kill(process.pid, signal.SIGINT)
         _, told = process.communicate(timeout=30)

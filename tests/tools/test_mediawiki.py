@@ -258,7 +258,7 @@ def test_processes_record_into_one_file(tmp_path):
 
 
 def test_what_is_no_cassette_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no cassette .*Record it first"):
+    with pytest.raises(DataError, match=r"no cassette .*Record it first"):
         Cassette(tmp_path / "none.jsonl")
     (tmp_path / "text").write_text("hello\nthere")
     with pytest.raises(DataError, match="is no cassette"):

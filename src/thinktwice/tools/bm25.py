@@ -1,9 +1,11 @@
 """The same corpus, ranked in memory by bm25s: for millions of abstracts, where FTS5 takes seconds a query.
 
 Law: same documents, same words (FTS5's own porter stems, titles and redirects counting twice), same ties, same `open`
-and the page whose title the query spells first. What differs: any word may match, stop words find only names and
-texts that have no others, k1 = 1.5 (bm25s' default), and how a title's words count towards a page's length. Lù 2024, "BM25S: Orders of magnitude faster lexical search via eager
-sparse scoring". The index is kept beside the corpus file, in FILE.bm25, and is made anew when the corpus is another.
+and the page whose title the query spells first. What differs: any word may match; stop words find only names and texts
+that have no others; k1 = 1.5 (bm25s' default); and how a title's words count towards a page's length. The index is kept
+beside the corpus file, in FILE.bm25, and is made anew when the corpus is another.
+
+Lù 2024, "BM25S: Orders of magnitude faster lexical search via eager sparse scoring", arXiv:2407.03618.
 """
 
 import json
