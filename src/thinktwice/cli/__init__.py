@@ -10,7 +10,21 @@ from typing import Any
 
 import typer
 
-from thinktwice.cli import attribute, audit, corpus, export_pairs, label, look, make, migrate, serve, types, watch, work
+from thinktwice.cli import (
+    argue,
+    attribute,
+    audit,
+    corpus,
+    export_pairs,
+    label,
+    look,
+    make,
+    migrate,
+    serve,
+    types,
+    watch,
+    work,
+)
 from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -26,6 +40,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (types.types, "thinktwice types fit recipes/planning.yaml --selection-method k-means --num-types 5 --out types/k5"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
     (export_pairs.export_pairs, "thinktwice export-pairs trajectories.json --compat araft-csv --out tables"),
+    (argue.argue, "thinktwice argue gsm8k task.path=data/gsm8k writer.model=gpt-4o --out solutions.jsonl"),
     (audit.audit, "thinktwice audit solutions.jsonl --pairing balanced"),
     (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),
     (
@@ -75,7 +90,7 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    goes_on = sys.argv[1:2] in (["run"], ["train"], ["label"], ["pretrain"])
+    goes_on = sys.argv[1:2] in (["run"], ["train"], ["label"], ["argue"], ["pretrain"])
     _exit(130, "thinktwice: interrupted" + ("; the same command goes on where it stopped" if goes_on else ""))
 
 
