@@ -15,6 +15,7 @@ from thinktwice.types import Score
 _WHOLE = ("yes", "no", "noanswer")
 _STATED = re.compile(
     r"The answer is(?!:?[ \t]*<answer>):?[ \t]*(?P<sentence>[^\n]*)"
+    r"|(?:^|(?<=\n))Answer:[ \t]*(?P<line>[^\n]*)"
     r"|<answer>(?P<tagged>.*?)(?:</answer>|\Z)"
     r"|\[action: Answer, action_input: (?P<araft>[^\n]*)"
     r"|finish\[(?P<finish>[^\n]*)"
@@ -71,15 +72,17 @@ def joint(answer: Match, support: Match) -> Match:
 def stated(reply: str) -> str | None:
     """Return the answer that a reply states last, on whatever surface; a reply of one line is its own answer.
 
-    Known are "The answer is: …", `<answer>…</answer>`, Araft's `[action: Answer, action_input: …]`, ReAct's
-    `finish[…]`, and a tool call named "answer" or "finish". None when there is no such thing, or nothing in it.
+    Known are "The answer is: …", a line "Answer: …", `<answer>…</answer>`, Araft's `[action: Answer, action_input: …]`,
+    ReAct's `finish[…]`, and a tool call named "answer" or "finish". None when there is no such thing, or nothing in it,
+    or when all that was written is another action.
     """
     last = None
     for last in _STATED.finditer(reply):  # noqa: B007  only the last one counts
         pass
     if last is None:
         text = reply.strip()
-        return text if text and "\n" not in text else None
+        acts = "\n" in text or "<" in text or text.startswith(("Thought:", "Action:"))
+        return text if text and not acts else None
     assert last.lastgroup is not None
     text = last[last.lastgroup].strip()
     if last.lastgroup in ("araft", "finish"):
