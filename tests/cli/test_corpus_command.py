@@ -81,7 +81,7 @@ def test_errors_are_one_sentence(call, dump, tmp_path):
 
 def test_a_world_is_built_as_it_is_opened(call, tmp_path):
     out = str(tmp_path / "w.sqlite")
-    assert call("corpus", "build", "wiki:3", "--people", "40", "--out", out)[0] == 0
+    assert call("corpus", "build", "wiki:3:40", "--out", out)[0] == 0
     assert "wiki world, seed 3, 40 people" in call("corpus", "info", out)[1]
 
 

@@ -14,7 +14,7 @@ from thinktwice.errors import ConfigError, DataError
 from thinktwice.tasks.worlds.wiki import Encyclopedia
 from thinktwice.tools import Retriever
 from thinktwice.tools.build import corpus_of, world_corpus
-from thinktwice.tools.corpus import COMPLETE, Corpus, open_corpus, open_local, seed_of
+from thinktwice.tools.corpus import COMPLETE, Corpus, open_corpus, open_local
 from thinktwice.tools.documents import Document
 
 HOTPOT = Path(__file__).parents[2] / "../shared/data/hotpotqa_300"
@@ -262,9 +262,10 @@ def test_the_wiki_world_is_there_at_once():
         assert corpus.open(subject).text == world.page(subject)
         assert corpus.search(subject, 1)[0].title == subject
     assert corpus.corpus == world_corpus(world).corpus
-    assert (seed_of("wiki"), seed_of("wiki:12"), seed_of("wiki.sqlite")) == (0, 12, None)
-    with pytest.raises(ConfigError, match="wiki:3"):
-        open_corpus("wiki:x")
+    assert open_corpus("wiki:7:40").corpus == world_corpus(Encyclopedia(7, people=40)).corpus
+    for wrong in ("wiki:x", "wiki:", "wiki:1:2:3", "wiki:1:-4"):
+        with pytest.raises(ConfigError, match="wiki:SEED:PEOPLE"):
+            open_corpus(wrong)
 
 
 def test_family_names_of_the_wiki_world_are_ambiguous():

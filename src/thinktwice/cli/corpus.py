@@ -22,7 +22,7 @@ Where = Annotated[
     str,
     typer.Argument(
         metavar="CORPUS",
-        help="A corpus file; wiki or wiki:SEED; bm25:FILE to rank it by bm25s; http://HOST:PORT of a search server.",
+        help="A corpus file; wiki or wiki:SEED:PEOPLE; bm25:FILE to rank it by bm25s; http://HOST:PORT of a server.",
     ),
 ]
 
@@ -34,11 +34,10 @@ def build(
         typer.Argument(
             metavar="SOURCE...",
             help="HotpotQA files with contexts, dumps of abstracts (JSON lines; .gz and .bz2, too), directories of "
-            "either; or wiki, wiki:SEED: the encyclopedia of a wiki world.",
+            "either; or wiki, wiki:SEED, wiki:SEED:PEOPLE: the encyclopedia of a wiki world.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Where the corpus goes: one SQLite file.")],
-    people: Annotated[int, typer.Option(help="Of a wiki world: how many people it tells of.")] = 1008,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Make a corpus of documents. The same documents, in any order, give the same hash and the same results.
@@ -47,17 +46,14 @@ def build(
     """
     from thinktwice.errors import ConfigError
     from thinktwice.tools import build as making
-    from thinktwice.tools.corpus import seed_of
+    from thinktwice.tools.corpus import world_of
     from thinktwice.tools.documents import read_documents, world_documents
 
-    seeds = [seed_of(source) for source in sources]
-    if any(seed is not None for seed in seeds):
+    worlds = [world for world in map(world_of, sources) if world is not None]
+    if worlds:
         if len(sources) > 1:
             raise ConfigError(f"a wiki world is a corpus of its own; leave out the other {len(sources) - 1} sources.")
-        from thinktwice.tasks.worlds.wiki import Encyclopedia
-
-        world = Encyclopedia(seeds[0] or 0, people)
-        documents, told = world_documents(world), making.world_source(world)
+        documents, told = world_documents(worlds[0]), making.world_source(worlds[0])
     else:
         documents = read_documents([Path(source) for source in sources])
         told = ", ".join(Path(source).name for source in sources)

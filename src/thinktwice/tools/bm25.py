@@ -34,7 +34,7 @@ MANIFEST = "thinktwice.json"
 
 
 def open_bm25(source: str | Path) -> "Bm25":
-    """Open a corpus file, "wiki" or "wiki:SEED" for ranking by bm25s; the first time, the index is made.
+    """Open a corpus file, or a wiki world, for ranking by bm25s; the first time, the index is made.
 
     Raises:
         ConfigError: bm25s is not installed.

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktwice.errors import ConfigError, DataError
+from thinktwice.tasks.worlds.wiki import Encyclopedia
 from thinktwice.tools import Passage, Retriever
 from thinktwice.tools.words import clean, fold, may_be, query_words, words_of
 
@@ -180,12 +181,12 @@ def open_corpus(source: str | Path) -> Retriever:
     """Open what can be searched.
 
     Args:
-        source: a corpus file; "wiki" or "wiki:SEED" for the encyclopedia of that `wiki` world, which is built on the
-            spot; "bm25:FILE" for the same file ranked in memory by bm25s; "http://HOST:PORT" for a search server.
+        source: a corpus file; "wiki", "wiki:SEED" or "wiki:SEED:PEOPLE" for the encyclopedia of that `wiki` world,
+            which is built on the spot; "bm25:FILE" for the same ranked by bm25s; "http://HOST:PORT" for a server.
 
     Raises:
         DataError: there is no such file, it is no corpus, or it is damaged.
-        ConfigError: a world's seed is no number, or a package is missing.
+        ConfigError: there is no such world, or a package is missing.
         EngineError: the server does not answer.
     """
     text = str(source)
@@ -201,10 +202,10 @@ def open_corpus(source: str | Path) -> Retriever:
 
 
 def open_local(source: str | Path) -> Corpus:
-    """Open a corpus file, or "wiki" or "wiki:SEED". Raises what `open_corpus` raises."""
-    seed = seed_of(str(source))
-    if seed is not None:
-        return _world(seed)
+    """Open a corpus file, or a wiki world as `open_corpus` does. Raises what that raises."""
+    world = world_of(str(source))
+    if world is not None:
+        return _world(world)
     path = Path(source)
     if not path.is_file():
         raise DataError(f"there is no corpus file {path}. Make it: thinktwice corpus build SOURCE --out {path}")
@@ -213,22 +214,21 @@ def open_local(source: str | Path) -> Corpus:
     return corpus
 
 
-def seed_of(source: str) -> int | None:
-    """Return the seed of the wiki world that "wiki" or "wiki:SEED" names; None for anything else."""
-    name, colon, seed = source.partition(":")
+def world_of(source: str) -> Encyclopedia | None:
+    """Return the wiki world that "wiki", "wiki:SEED" or "wiki:SEED:PEOPLE" names; None for anything else."""
+    name, *numbers = source.split(":")
     if name != "wiki":
         return None
-    if colon and not seed.isdecimal():
-        raise ConfigError(f"{source!r}: the seed of a wiki world is a number, as in wiki:3.")
-    return int(seed or 0)
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise ConfigError(f"{source!r} names no wiki world; write wiki, wiki:SEED or wiki:SEED:PEOPLE, as wiki:3:240.")
+    return Encyclopedia(*map(int, numbers))
 
 
 @cache
-def _world(seed: int) -> Corpus:
-    from thinktwice.tasks.worlds.wiki import Encyclopedia
+def _world(encyclopedia: Encyclopedia) -> Corpus:
     from thinktwice.tools.build import world_corpus
 
-    return world_corpus(Encyclopedia(seed))
+    return world_corpus(encyclopedia)
 
 
 def _connect(source: Path | bytes) -> sqlite3.Connection:
