@@ -5,12 +5,14 @@ from thinktwice.show import (
     Transcript,
     example_marks,
     example_pieces,
+    pair_pieces,
     printable,
+    texts_pieces,
     to_plain,
     to_rich,
     trace_pieces,
 )
-from thinktwice.types import Example, Rewind, Step, Trace
+from thinktwice.types import Example, Pair, Rewind, Step, Trace
 
 TRACE = Trace(
     "p",
@@ -140,3 +142,16 @@ def test_a_character_of_several_tokens_split_by_a_retraction_stays_whole() -> No
     transcript.on("deleted", [ord("x")])
     transcript.on("written", [second])
     assert "é" in "".join(p.text for p in transcript.pieces(utf8) if p.mark == "written")
+
+
+def test_a_pair_is_the_context_then_chosen_then_rejected_struck_through() -> None:
+    def side(reply: str, seen: str = "") -> Example:
+        text = "Q?\n" + reply
+        learned = [0.0] * 2 + [0.0 if letter in seen else 1.0 for letter in reply]
+        ids = tuple(map(ord, text))
+        return Example(ids, (*ids[1:], 0), (*learned, 0.0), problem_id="p")
+
+    pieces = pair_pieces(Pair(side("look up A.", seen="u"), side("look up B."), "loop"), letters)
+    assert to_plain(pieces) == "Q?\n{+look +}u{+p A.+}\n[-look up B.-]"
+    assert [piece.mark for piece in pieces] == ["seen", "learned", "seen", "learned", "seen", "retracted"]
+    assert to_plain(texts_pieces("Q?", "yes\n", "no")) == "Q?\n{+yes\n+}[-no-]"

@@ -107,13 +107,23 @@ class Watched:
 
 
 def load_engine(model: Path, **options: Any) -> Any:
-    """Load a model; an adapter that a run trained goes on that run's base, wherever the run lies now."""
+    """Load a model; an adapter that a run trained goes on what it was trained over there, wherever the run lies now."""
     from thinktwice.engines.local import LocalEngine
 
     root = _run_of(model)
     if root is not None and _is_adapter(model):
-        return LocalEngine.load(root / "stages" / "base", adapter=model, **options)
+        recipe = parse(Recipe, Run.load(root).config, str(root))
+        return LocalEngine.load(plain_base(root, recipe, _arm_of(model, recipe)), adapter=model, **options)
     return LocalEngine.load(model, **options)
+
+
+def plain_base(root: Path, recipe: Recipe, arm: str) -> Path:
+    """Return the whole model that an arm of a run starts from, or that the adapter it starts from stands on."""
+    start = recipe.arms[arm].start
+    if start is None:
+        return root / "stages" / "base"
+    model = root / "stages" / f"train-{start}" / "model"
+    return plain_base(root, recipe, start) if _is_adapter(model) else model
 
 
 def method_of(run: Run, recipe: Recipe, arm: str) -> Solver:

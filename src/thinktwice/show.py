@@ -12,7 +12,7 @@ from typing import Literal
 
 from rich.text import Text
 
-from thinktwice.types import Example, Trace
+from thinktwice.types import Example, Pair, Trace
 
 Mark = Literal["learned", "written", "seen", "retracted", "undo"]
 Decode = Callable[[Sequence[int]], str]
@@ -84,6 +84,35 @@ def example_marks(example: Example) -> list[Mark]:
 def example_pieces(example: Example, decode: Decode) -> list[Piece]:
     """Return a training example as the trainer sees it, token for token."""
     return _spelled(zip(example.token_ids, example_marks(example), strict=True), decode)
+
+
+def pair_pieces(pair: Pair, decode: Decode) -> list[Piece]:
+    """Return a pair as the trainer sees it: the shared context, then chosen (learned), then rejected (retracted).
+
+    What is only seen on either side, an observation, stays as it is.
+    """
+    end = pair.context_length
+    sides = []
+    for side, mark in ((pair.chosen, "learned"), (pair.rejected, "retracted")):
+        marks: list[Mark] = [mark if learned else "seen" for learned in learned_tokens(side)]  # type: ignore[misc]
+        sides.append(_spelled(zip(side.token_ids[end:], marks[end:], strict=True), decode))
+    context = _spelled(((token_id, "seen") for token_id in pair.chosen.token_ids[:end]), decode)
+    return _one_below_the_other(context, *sides)
+
+
+def texts_pieces(prompt: str, chosen: str, rejected: str) -> list[Piece]:
+    """Return a pair of texts in the same look."""
+    return _one_below_the_other([Piece(prompt, "seen")], [Piece(chosen, "learned")], [Piece(rejected, "retracted")])
+
+
+def _one_below_the_other(*parts: Sequence[Piece]) -> list[Piece]:
+    """Join parts so that each begins on a line of its own."""
+    joined: list[Piece] = []
+    for part in parts:
+        if joined and part and not joined[-1].text.endswith("\n"):
+            joined.append(Piece("\n", "seen"))
+        joined += part
+    return joined
 
 
 class Transcript:

@@ -228,6 +228,15 @@ class Pair:
         """Where it came from."""
         return self.chosen.problem_id
 
+    @property
+    def context_length(self) -> int:
+        """How many ids come before the first that is learned on either side."""
+        firsts = (
+            next((i for i, weight in enumerate(side.weights) if weight > 0), len(side.token_ids) - 1)
+            for side in (self.chosen, self.rejected)
+        )
+        return min(firsts) + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Move:

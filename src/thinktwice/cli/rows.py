@@ -13,8 +13,18 @@ from thinktwice.config import parse
 from thinktwice.errors import ConfigError, DataError, RunError, nearest
 from thinktwice.records import TraceRecord
 from thinktwice.run import Run
-from thinktwice.show import Decode, Piece, example_pieces, printable, to_plain, to_rich, trace_pieces
-from thinktwice.types import Example, Trace
+from thinktwice.show import (
+    Decode,
+    Piece,
+    example_pieces,
+    pair_pieces,
+    printable,
+    texts_pieces,
+    to_plain,
+    to_rich,
+    trace_pieces,
+)
+from thinktwice.types import Example, Pair, Trace
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ def verdict(record: TraceRecord) -> str:
 
 
 def _of_file(path: Path, chosen: Filter, tokenizer: Path | None) -> Iterator[Shown]:
-    decode = decoder(tokenizer)
+    decode = decoder(tokenizer or _beside(path))
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
@@ -114,9 +124,10 @@ def _row(row: Mapping[str, Any], place: str, chosen: Filter, decode: Decode | No
         trace = parse(Trace, row, place)
         if not chosen.retracted or len(trace.kept) < len(trace.steps):
             yield Shown(f"{trace.problem_id} · {trace.stop}", tuple(trace_pieces(trace)))
+    elif "chosen" in row and "rejected" in row:
+        yield _pair(row, place, decode)
     elif "token_ids" in row:
-        if decode is None:
-            raise ConfigError(f"{place}: these are token ids; name the model whose they are with --tokenizer DIR")
+        decode = _spelling(decode, place)
         example = parse(Example, row, place)
         yield Shown(f"{example.problem_id} · {len(example.token_ids)} tokens", tuple(example_pieces(example, decode)))
     elif "question" in row and "answer" in row:
@@ -124,7 +135,30 @@ def _row(row: Mapping[str, Any], place: str, chosen: Filter, decode: Decode | No
         yield Shown(place, (Piece(f"{row['question']}\n", "seen"), Piece(answer, "learned")))
     else:
         keys = ", ".join(map(str, list(row)[:6]))
-        raise DataError(f"{place}: a row with keys {keys} is no trace, example or problem")
+        raise DataError(f"{place}: a row with keys {keys} is no trace, example, pair or problem")
+
+
+def _pair(row: Mapping[str, Any], place: str, decode: Decode | None) -> Shown:
+    """Show two sides of token ids, or of text (`prompt`, `chosen`, `rejected`)."""
+    texts = [row.get(key, "") for key in ("prompt", "chosen", "rejected")]
+    if all(isinstance(text, str) for text in texts):
+        return Shown(f"{place} · pair", tuple(texts_pieces(*texts)))
+    pair = parse(Pair, row, place)
+    lengths = f"{len(pair.chosen.token_ids)} and {len(pair.rejected.token_ids)} tokens"
+    parts = [printable(part) for part in (pair.problem_id, pair.kind) if part]
+    return Shown(" · ".join([*parts, lengths]), tuple(pair_pieces(pair, _spelling(decode, place))))
+
+
+def _spelling(decode: Decode | None, place: str) -> Decode:
+    if decode is None:
+        raise ConfigError(f"{place}: these are token ids; name the model whose they are with --tokenizer DIR")
+    return decode
+
+
+def _beside(path: Path) -> Path | None:
+    """Return the model that a stage of a run trained on a file: its ids are that model's."""
+    model = path.parent / "model"
+    return model if (model / "tokenizer.json").is_file() else None
 
 
 def decoder(directory: Path | None) -> Decode | None:

@@ -99,6 +99,11 @@ class Arm:
     """False runs the base model untouched."""
     weights: str | None = None
     """Another arm whose trained weights this one reuses; only decoding differs then."""
+    start: str | None = None
+    """Another arm whose trained weights this one is trained further from (preferences after examples); what it collects
+    is written by those weights. None: the base."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Training options that replace the recipe's for this arm; checked like the recipe's."""
     match_tokens: str | None = None
     """An arm further up whose sampled tokens a problem this one may spend too, by voting: the equal-compute control."""
 
@@ -155,6 +160,7 @@ class Recipe:
                     source.trains,
                     f"arms.{name}.weights: arm {arm.weights!r} trains no weights of its own; name an arm that does",
                 )
+            self._check_training(name, arm)
             if arm.match_tokens is not None:
                 self._arm(arm.match_tokens, f"arms.{name}.match_tokens")
                 order = list(self.arms)
@@ -171,6 +177,26 @@ class Recipe:
                 self.headline.level in self.evaluation.levels,
                 f"headline.level is {self.headline.level}, which evaluation.levels {list(self.evaluation.levels)} "
                 "does not score",
+            )
+
+    def _check_training(self, name: str, arm: Arm) -> None:
+        """Refuse a start, or training options, that no training will use."""
+        for key, given in (("start", arm.start is not None), ("train", bool(arm.train))):
+            _require(
+                not given or arm.trains,
+                f"arms.{name}.{key}: this arm trains no weights of its own; drop `{key}`, or let it train",
+            )
+        if arm.start is None:
+            return
+        start = self._arm(arm.start, f"arms.{name}.start")
+        instead = f"name {start.weights!r}, whose weights it has" if start.weights else "drop `start` for the base"
+        _require(start.trains, f"arms.{name}.start: arm {arm.start!r} trains no weights of its own; {instead}")
+        chain = [name]
+        while (before := self._arm(chain[-1], f"arms.{name}.start").start) is not None:
+            chain.append(before)
+            _require(
+                before not in chain[:-1],
+                f"arms.{name}.start: {' -> '.join(chain)} goes in a circle; one of these arms must start from the base",
             )
 
     def _arm(self, name: str, where: str) -> Arm:

@@ -11,7 +11,7 @@ from thinktwice.engines.base import Engine, ProbingEngine
 from thinktwice.errors import ConfigError, nearest
 from thinktwice.records import Finding, Retraction, TraceRecord
 from thinktwice.render import Render
-from thinktwice.types import ControlToken, Example, Problem, Sampling, Task, Trace
+from thinktwice.types import ControlToken, Example, Pair, Problem, Sampling, Task, Trace
 
 
 class Solver(Protocol):
@@ -36,8 +36,10 @@ class Method(Solver, Protocol):
         """Write, sample or buy the traces to learn from."""
         ...
 
-    def examples(self, problems: Sequence[Problem], traces: Sequence[Trace], render: Render) -> list[Example]:
-        """Turn traces into what the trainer learns."""
+    def examples(
+        self, problems: Sequence[Problem], traces: Sequence[Trace], render: Render
+    ) -> list[Example] | list[Pair]:
+        """Turn traces into what the trainer learns: examples, or pairs of which the first is to be preferred."""
         ...
 
 
@@ -99,6 +101,7 @@ METHODS = {
     "baseline": "thinktwice.methods.baseline:Baseline",
     "backtrack": "thinktwice.methods.backtrack:Backtrack",
     "planning": "thinktwice.methods.planning:Planning",
+    "react": "thinktwice.methods.react:React",
 }
 
 

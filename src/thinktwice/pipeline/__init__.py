@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from thinktwice.answer import base_directory, load_engine
+from thinktwice.answer import base_directory, load_engine, plain_base
 from thinktwice.config import Recipe, merge, parse, to_dict
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods import Calibrated, Fitted, Method, Silenced, build_method
@@ -25,7 +25,7 @@ from thinktwice.records import TraceRecord
 from thinktwice.render import Render
 from thinktwice.run import Progress, Run, Stage, read_json, write_json
 from thinktwice.tasks import check_disjoint, load_task
-from thinktwice.types import ControlToken, Example, Problem, Sampling, Score, Task, Trace
+from thinktwice.types import ControlToken, Pair, Problem, Sampling, Score, Task, Trace
 
 __all__ = [
     "Bench",
@@ -79,7 +79,7 @@ def train_arm(recipe: Recipe, root: Path, arm: str, *, progress: Listener | None
         raise ConfigError(f"arm {arm!r} trains no weights of its own. Arms that do: {', '.join(trainable)}.")
     bench = Bench(recipe, progress or (lambda _: None))
     with Run.open(root, to_dict(recipe)) as run:
-        run.begin(["base", f"collect-{arm}", f"train-{arm}"], device_memory)
+        run.begin(["base", *bench.training_stages(arm)], device_memory)
         bench.prepare(run)
         return bench.weights(run, arm)
 
@@ -93,7 +93,11 @@ class Bench:
 
         self.recipe = recipe
         self.listen = listen
-        self.settings = parse(Training, merge({"seed": recipe.seed}, recipe.train), "train")
+        shared = merge({"seed": recipe.seed}, recipe.train)
+        parse(Training, shared, "train")
+        self.settings = {
+            name: parse(Training, merge(shared, arm.train), f"arms.{name}.train") for name, arm in recipe.arms.items()
+        }
         self.methods: dict[str, Method] = {}
         for name in recipe.arms:
             spec = recipe.method_of(name)
@@ -119,11 +123,17 @@ class Bench:
         for name, arm in self.recipe.arms.items():
             source = arm.weights or name
             if self.recipe.arms[source].trained:
-                stages += [f"collect-{source}", f"train-{source}"]
+                stages += self.training_stages(source)
             if self._calibrates(name):
                 stages.append(f"calibrate-{name}")
             stages.append(f"solve-{name}")
         return [*dict.fromkeys(stages), "summary"]
+
+    def training_stages(self, name: str) -> list[str]:
+        """List what leads to an arm's own weights, those it starts from included, in the order it is done."""
+        start = self.recipe.arms[name].start
+        before = self.training_stages(start) if start is not None else []
+        return [*before, f"collect-{name}", f"train-{name}"]
 
     def _calibrates(self, name: str) -> bool:
         return isinstance(self.methods[name], Calibrated) and self.recipe.evaluation.dev_problems > 0
@@ -164,16 +174,23 @@ class Bench:
             return self.weights(run, arm.weights)
         if not arm.trained:
             return run.root / "stages" / "base"
-        method = self.methods[name]
-        run.stage(f"collect-{name}", lambda stage: self._collect(run, name, method, stage), after=["base"])
-        run.stage(
-            f"train-{name}", lambda stage: self._train(run, name, method, stage), after=["base", f"collect-{name}"]
-        )
+        method, before = self.methods[name], ["base"]
+        if arm.start is not None:
+            self.weights(run, arm.start)
+            before.append(f"train-{arm.start}")
+        run.stage(f"collect-{name}", lambda stage: self._collect(run, name, method, stage), after=before)
+        after = [*before, f"collect-{name}"]
+        run.stage(f"train-{name}", lambda stage: self._train(run, name, method, stage), after=after)
         return run.root / "stages" / f"train-{name}" / "model"
+
+    def start(self, run: Run, name: str) -> Path:
+        """Return the model that an arm's training starts from: the base, or another arm's trained weights."""
+        start = self.recipe.arms[name].start
+        return run.root / "stages" / "base" if start is None else run.root / "stages" / f"train-{start}" / "model"
 
     def _collect(self, run: Run, name: str, method: Method, stage: Stage) -> None:
         self.tell(run, Progress(f"collect-{name}", 0.0))
-        engine, render = self.engine(run.root / "stages" / "base")
+        engine, render = self.engine(self.start(run, name))
         train = list(self.task.splits["train"])
         if isinstance(method, Fitted):
             method = method.prepare(train, engine, render, self.task, self.recipe.seed, stage.path / "fitted")
@@ -182,27 +199,33 @@ class Bench:
             raise DataError(
                 f"arm {name!r} collected nothing from {len(train)} training problems. Do they have solutions?"
             )
-        write_traces(stage.path / "traces.jsonl", traces)
+        write_lines(stage.path / "traces.jsonl", traces)
         write_json(stage.path / "counts.json", {"problems": len(train), "traces": len(traces)})
 
     def _train(self, run: Run, name: str, method: Method, stage: Stage) -> None:
         from thinktwice.train import StepReport, fit
 
         self.tell(run, Progress(f"train-{name}", 0.0, "making examples"))
-        base = run.root / "stages" / "base"
+        base, start = plain_base(run.root, self.recipe, name), self.start(run, name)
         self._loaded = None  # the trainer needs the room
-        render = self.render(base)
+        render = self.render(start)
         traces = read_traces(run.root / "stages" / f"collect-{name}" / "traces.jsonl")
-        examples: list[Example] = method.examples(self.task.splits["train"], traces, render)
+        examples = method.examples(self.task.splits["train"], traces, render)
+        pairs = [example for example in examples if isinstance(example, Pair)]
+        if pairs:
+            write_lines(stage.path / "pairs.jsonl", pairs)  # for `thinktwice show`
 
         def report(step: StepReport) -> None:
             note = f"step {step.step} of {step.steps} · loss {step.loss:.3f}"
+            if step.preference is not None:
+                note += f" · chosen preferred in {step.preference.accuracy:.0%}"
             share = step.step / step.steps
             self.tell(run, Progress(f"train-{name}", share, note, step.tokens_per_second, step.eta_s))
 
         work = stage.scratch / "fit"
         evaluate = self._examiner(method, render, stage) if self.recipe.evaluation.num_test else None
-        model = fit(examples, base.resolve(), work, self.settings, progress=report, evaluate=evaluate)
+        settings, over = self.settings[name], None if start == base else start.resolve()
+        model = fit(examples, base.resolve(), work, settings, progress=report, evaluate=evaluate, start=over)
         model.rename(stage.path / "model")
         for path in work.iterdir():
             if path.is_file():
@@ -368,11 +391,10 @@ def device_memory() -> int | None:
     return most
 
 
-def write_traces(path: Path, traces: Sequence[Trace]) -> None:
-    """Write traces, one JSON line each."""
-    path.write_text(
-        "".join(json.dumps(to_dict(trace), ensure_ascii=False) + "\n" for trace in traces), encoding="utf-8"
-    )
+def write_lines(path: Path, rows: Sequence[Trace] | Sequence[Pair]) -> None:
+    """Write traces or pairs, one JSON line each."""
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(to_dict(row), ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_traces(path: Path) -> list[Trace]:

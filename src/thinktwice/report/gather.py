@@ -145,6 +145,8 @@ def _weights(recipe: Recipe, name: str) -> str:
     arm = recipe.arms[name]
     if arm.weights:
         return f"the weights of {arm.weights}"
+    if arm.start:
+        return f"trained further from {arm.start}"
     return "trained here" if arm.trained else "the base model, untouched"
 
 

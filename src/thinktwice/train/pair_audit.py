@@ -9,7 +9,7 @@ from typing import Any
 from thinktwice.errors import DataError, TrainError
 from thinktwice.show import learned_tokens
 from thinktwice.train.audit import Decoder, Dropped, Span, by_reason, quantile, span_lines, teaches
-from thinktwice.train.pairs import ReferencedPair, check_pair, context_length
+from thinktwice.train.pairs import ReferencedPair, check_pair
 from thinktwice.train.settings import Training
 from thinktwice.types import Pair
 
@@ -207,7 +207,7 @@ def with_reference(facts: PairAudit, known: Sequence[ReferencedPair]) -> PairAud
 
 def pair_spans(pair: Pair) -> tuple[Span, ...]:
     """Return the pair as coloured spans: the shared context once, then chosen, then rejected."""
-    end = context_length(pair)
+    end = pair.context_length
     spans = [Span("seen", pair.chosen.token_ids[:end], learned=False)]
     for side, colour in ((pair.chosen, "learned"), (pair.rejected, "retracted")):
         marks = list(zip(side.token_ids, learned_tokens(side), strict=True))[end:]

@@ -60,15 +60,6 @@ class PairBatch:
         return PairBatch(self.rows.to(device), self.reference_R.to(device))
 
 
-def context_length(pair: Pair) -> int:
-    """Return how many ids come before the first that is learned on either side: the context both share."""
-    firsts = [
-        next((i for i, weight in enumerate(side.weights) if weight > 0), len(side.token_ids) - 1)
-        for side in (pair.chosen, pair.rejected)
-    ]
-    return min(firsts) + 1
-
-
 def check_pair(pair: Pair) -> None:
     """Refuse a pair that contradicts itself.
 
@@ -87,7 +78,7 @@ def check_pair(pair: Pair) -> None:
             f"A pair compares problems {pair.chosen.problem_id!r} and {pair.rejected.problem_id!r}; both sides must "
             "go on from one context."
         )
-    end = context_length(pair)
+    end = pair.context_length
     if pair.chosen.token_ids[:end] != pair.rejected.token_ids[:end]:
         same = zip(pair.chosen.token_ids, pair.rejected.token_ids, strict=False)
         parted = next((i for i, (a, b) in enumerate(same) if a != b), min(end, len(pair.rejected.token_ids)))
