@@ -101,9 +101,24 @@ class Render:
 
     def question(self, text: str) -> tuple[int, ...]:
         """Render the text of a question as the ids that generation starts from."""
+        return self.compose((text,))
+
+    def compose(self, parts: Sequence[str | tuple[int, ...]]) -> tuple[int, ...]:
+        """Render a question that is made of text and of ids (control tokens, say) as generation's prompt."""
         template = self.template or ("chat" if self.tokenizer.chat_template else PLAIN)
         if template != "chat":
-            return self.encode(template.replace("{question}", text), special=True)
+            before, _, after = template.partition("{question}")
+            joined: list[str | tuple[int, ...]] = [""]
+            for part in (before, *parts, after):
+                if isinstance(part, str) and isinstance(joined[-1], str):
+                    joined[-1] += part  # stretches of text are encoded whole: a piece may span their borders
+                else:
+                    joined.append(part)
+            encoded = [
+                self.encode(part, special=index == 0) if isinstance(part, str) else part
+                for index, part in enumerate(joined)
+            ]
+            return tuple(i for part in encoded for i in part)
         # The template is rendered around a marker so that a question spelling a control token stays text.
         marker = "\x00question\x00"
         whole = self.tokenizer.apply_chat_template(
@@ -118,7 +133,8 @@ class Render:
             tuple(self.tokenizer(part, add_special_tokens=False, split_special_tokens=False)["input_ids"])
             for part in (before, after)
         ]
-        return frame[0] + self.encode(text) + frame[1]
+        content = tuple(i for part in parts for i in (self.encode(part) if isinstance(part, str) else part))
+        return frame[0] + content + frame[1]
 
     def steps(self, solution: str) -> tuple[tuple[int, ...], ...]:
         """Encode a solution line by line, so that a step is whole tokens; the last ends with the end token."""
