@@ -92,7 +92,8 @@ class Render:
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Decode ids for a person or a scorer; control tokens included, the end token left out."""
-        kept = [i for i in token_ids if i != self.tokenizer.eos_token_id]
+        end = self.tokenizer.eos_token_id  # asked once: tokenizers look it up anew each time
+        kept = [i for i in token_ids if i != end]
         return self.tokenizer.decode(kept, skip_special_tokens=False)
 
     def prompt(self, problem: Problem) -> tuple[int, ...]:

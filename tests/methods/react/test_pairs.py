@@ -41,7 +41,7 @@ def told(*turns, forced=False):
     for i, turn in enumerate(turns):
         steps += [Step("text", turn.thought, (10 * i,)), Step("action", turn.argument, (10 * i + 1,))]
         if forced and i == len(turns) - 1:
-            steps.insert(-2, Step("action", "<answer>", (5,), sampled=False))
+            steps.insert(-2, Step("answer", "<answer>", (5,), sampled=False))
         if turn.tool != ANSWER:
             steps.append(Step("observation", turn.observation, (10 * i + 9,), sampled=False, sources=turn.sources))
     answer = turns[-1].argument if turns[-1].tool == ANSWER else None

@@ -14,8 +14,8 @@ EPISODE = Trace(
         Step("action", "search", (11, 12)),
         Step("observation", "seen", (90, 91), sampled=False, sources=("a",)),
         Step("text", "thought", (13,)),
-        Step("action", "<answer>", (70,), sampled=False),
-        Step("action", "answer", (14, 15)),
+        Step("answer", "<answer>", (70,), sampled=False),
+        Step("answer", "answer", (14, 15)),
     ),
 )
 IDS = (1, 2, 3, 10, 11, 12, 90, 91, 13, 70, 14, 15)
@@ -42,6 +42,12 @@ def test_a_trajectory_learns_what_the_model_wrote():
     assert row.token_ids == IDS
     assert learned(row) == [10, 11, 12, 13, 14, 15]
     assert spans_of(row) == ((3, 6), (8, 9), (10, 12))
+
+
+def test_an_actions_end_is_learned_though_its_token_spelled_more():
+    steps = (Step("action", "[x", (10,)), Step("action", "].", (11,), kept=False), Step("action", "]", (12,), False))
+    row = trajectory(Trace("x", steps), PROMPT)
+    assert (row.token_ids, learned(row)) == ((1, 2, 3, 10, 12), [10, 12])
 
 
 def test_a_row_for_each_step():

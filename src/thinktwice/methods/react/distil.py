@@ -152,10 +152,11 @@ def distil(
     fresh = at = 0
     for at in range(0, len(asked), CHUNK):
         chunk = asked[at : at + CHUNK]
-        new, failed = _fill(chunk, player, store, work.samples)
+        keys = [[player.key(problem, sample) for sample in range(work.samples)] for problem in chunk]
+        attempts, new, failed = _attempts(chunk, keys, player, store)
         fresh += new
         opened += failed
-        told += _judge(chunk, player, store, filters, work, work.start + at)
+        told += _judge(chunk, keys, attempts, player, filters, work.start + at)
         found = _summary(told, work.start, work.start + at + len(chunk), opened, fresh)
         if listener is not None:
             listener(found)
@@ -166,41 +167,40 @@ def distil(
     return Distilled(tuple(told), found)
 
 
-def _fill(problems: Sequence[Problem], player: Player, store: Store, samples: int) -> tuple[int, Counter[str]]:
-    """Have those episodes written that are missing; return how many there are and what the others failed on."""
+def _attempts(
+    problems: Sequence[Problem], keys: Sequence[Sequence[Key]], player: Player, store: Store
+) -> tuple[dict[Key, Attempt], int, Counter[str]]:
+    """Return the episodes, those that are missing written now; how many are new; and what the others failed on."""
+    missing = set(store.missing([key for row in keys for key in row]))
+    found = store.find([key for row in keys for key in row if key not in missing])
     new, opened = 0, Counter[str]()
-    for sample in range(samples):
-        keys = {player.key(problem, sample): problem for problem in problems}
-        missing = store.missing(list(keys))
-        if not missing:
-            continue
-        traces = player.play([keys[key] for key in missing], sample)
-        rows = []
-        for key, trace in zip(missing, traces, strict=True):
+    for sample in range(len(keys[0])):
+        asked = [(row[sample], p) for row, p in zip(keys, problems, strict=True) if row[sample] in missing]
+        traces = player.play([problem for _, problem in asked], sample) if asked else []
+        rows: list[tuple[Key, Attempt]] = []
+        for (key, problem), trace in zip(asked, traces, strict=True):
             if trace.stop == "error":
                 opened[trace.error or "no reason given"] += 1
                 continue
-            problem = keys[key]
             answer = player.read(trace).answer
             value = f1.score(answer, problem.answer).value
             rows.append((key, Attempt(trace, value, answer, player.prompt(problem), sample)))
         new += store.add(rows)
-    return new, opened
+        found |= dict(rows)
+    return found, new, opened
 
 
 def _judge(
     problems: Sequence[Problem],
+    keys: Sequence[Sequence[Key]],
+    attempts: dict[Key, Attempt],
     player: Player,
-    store: Store,
     filters: Filters,
-    work: Work,
     first: int,
 ) -> list[Told]:
-    keys = [[player.key(problem, sample) for sample in range(work.samples)] for problem in problems]
-    found = store.find([key for row in keys for key in row])
     told = []
     for ordinal, (problem, row) in enumerate(zip(problems, keys, strict=True), first):
-        for attempt in (found[key] for key in row if key in found):
+        for attempt in (attempts[key] for key in row if key in attempts):
             episode = player.read(attempt.trace)
             reason = filters.reason(problem, episode, attempt.f1)
             told.append(Told(problem, attempt, episode, reason, ordinal))

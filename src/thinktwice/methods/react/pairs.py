@@ -112,7 +112,7 @@ def places(told: Told) -> tuple[Place, ...]:
         if number == len(turns):
             break  # cut in the middle of a step: nothing was done
         ids = tuple(i for part in written for i in part.token_ids)
-        if ids and all(part.sampled for part in written):
+        if ids and all(part.sampled or part.kind == "action" for part in written):
             before = turns[:number]
             place = Place(told.problem, told.attempt.prompt_ids, tuple(context), before, turns[number], ids)
             found.append(place)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from thinktwice.errors import DataError
 from thinktwice.methods.react import pairs
 from thinktwice.methods.react.budget import Budget, Overflow, fit, keep_last_of_prompt
-from thinktwice.types import Example, Pair, Trace
+from thinktwice.types import Example, Pair, Step, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,18 @@ class Layout:
     """Keep only the last so many tokens before a step."""
 
 
+def is_learned(step: Step) -> bool:
+    """Say whether a step is learned: what the model wrote, and an action's end that replaced a token."""
+    return step.sampled or step.kind == "action"
+
+
 def trajectory(trace: Trace, prompt: Sequence[int]) -> Example:
     """Make one row of an episode: the model's own tokens are learned, all others seen."""
     ids, learned = [*prompt], [False] * len(prompt)
     for step in trace.steps:
         if step.kept:
             ids += step.token_ids
-            learned += [step.sampled] * len(step.token_ids)
+            learned += [is_learned(step)] * len(step.token_ids)
     return _example(ids, learned, trace.problem_id)
 
 
@@ -40,7 +45,7 @@ def steps(trace: Trace, prompt: Sequence[int]) -> list[Example]:
     ids, learned = [*prompt], [False] * len(prompt)
     for index, step in enumerate(kept := trace.kept):
         ids += step.token_ids
-        learned += [step.sampled] * len(step.token_ids)
+        learned += [is_learned(step)] * len(step.token_ids)
         last = index == len(kept) - 1 or kept[index + 1].kind == "observation"
         if last and step.kind != "observation" and any(learned):
             made.append(_example(ids, learned, trace.problem_id))
