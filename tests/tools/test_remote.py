@@ -2,6 +2,7 @@ import http.client
 import json
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -89,6 +90,22 @@ def test_many_threads_ask_one_server(small, serving):
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(remote.search, QUERIES * 16))
     assert found == [small.search(query) for query in QUERIES] * 16
+
+
+def test_a_connection_is_kept_and_opened_again_when_the_server_hung_up(small, serving, naps, monkeypatch):
+    from thinktwice.tools import serving as home
+
+    taken = []
+    accept = Server.get_request
+    monkeypatch.setattr(Server, "get_request", lambda self: taken.append(1) or accept(self))
+    monkeypatch.setattr(home._Handler, "timeout", 0.05)
+    remote = Remote(serving(small), patience=naps.patience())
+    assert [remote.search("president", 1)[0].title for _ in range(5)] == ["Robert Kennedy"] * 5
+    assert len(taken) <= 2  # one, unless this machine slept between two questions
+    time.sleep(0.3)  # the server hangs up on who says nothing for so long
+    assert remote.search("president", 1)[0].title == "Robert Kennedy"
+    assert len(taken) >= 2
+    assert naps == []
 
 
 def test_more_queries_than_one_request_holds(small, serving):

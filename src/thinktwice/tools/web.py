@@ -7,7 +7,9 @@ another place is an answer like any other, and is not followed.
 import http.client
 import ipaddress
 import json
+import os
 import random
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -138,10 +140,59 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _send(request: urllib.request.Request, timeout_s: float) -> Reply:
+    """Send once, over this thread's open connection where there is one: opening another costs more than a search."""
+    parts = urllib.parse.urlsplit(request.full_url)
+    if not is_loopback(parts.hostname) and _proxied(parts.scheme, parts.hostname or ""):
+        return _through_proxy(request, timeout_s)
+    headers = {**dict(request.header_items()), "Host": parts.netloc}
+    target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    while True:
+        connection = _connection(parts.scheme, parts.netloc)
+        reused = connection.sock is not None
+        connection.timeout = timeout_s
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        try:
+            connection.request(request.get_method(), target, request.data, headers)
+            with connection.getresponse() as response:
+                return _whole(response.status, response.headers, response)
+        except BaseException as error:
+            connection.close()  # what is left of a broken answer must not be taken for the next one
+            if not (reused and isinstance(error, ConnectionError)):  # else it had hung up while nothing was asked
+                raise
+
+
+class _Line:
+    """Hangs up when its thread is gone, but never for another process."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self.connection, self.process = connection, os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() == self.process:
+            self.connection.close()
+
+
+_lines = threading.local()
+
+
+def _connection(scheme: str, netloc: str) -> http.client.HTTPConnection:
+    """Return this thread's connection to a server, open or not."""
+    mine: dict[tuple[int, str, str], _Line] = _lines.__dict__.setdefault("of_process", {})
+    key = (os.getpid(), scheme, netloc)
+    if key not in mine:
+        kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+        mine[key] = _Line(kind(netloc))
+    return mine[key].connection
+
+
+def _proxied(scheme: str, host: str) -> bool:
+    return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+
+
+def _through_proxy(request: urllib.request.Request, timeout_s: float) -> Reply:
     try:
-        with _opener(is_loopback(urllib.parse.urlsplit(request.full_url).hostname)).open(
-            request, timeout=timeout_s
-        ) as response:
+        with _opener().open(request, timeout=timeout_s) as response:
             return _whole(response.status, response.headers, response)
     except urllib.error.HTTPError as error:
         with error:
@@ -171,6 +222,5 @@ class _NotFollowed(urllib.request.HTTPRedirectHandler):
 
 
 @cache
-def _opener(direct: bool) -> urllib.request.OpenerDirector:
-    """Return what opens addresses: through the proxy that the environment names, but never to this machine itself."""
-    return urllib.request.build_opener(_NotFollowed, *([urllib.request.ProxyHandler({})] if direct else []))
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_NotFollowed)
