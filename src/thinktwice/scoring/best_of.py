@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thinktwice.errors import DataError
 from thinktwice.scoring.stats import Difference, Mean, paired_difference, repeated_mean
@@ -63,8 +64,12 @@ def best_of_n(questions: Sequence[Sampled], n: int) -> BestOf:
     ]
     picked, weighted, majority, passed, one = (list(map(float, column)) for column in np.array(rows).T)
     return BestOf(
-        n,
-        *(repeated_mean([values]) for values in (picked, weighted, majority, passed, one)),
+        n=n,
+        picked=repeated_mean([picked]),
+        weighted=repeated_mean([weighted]),
+        majority=repeated_mean([majority]),
+        passed=repeated_mean([passed]),
+        one=repeated_mean([one]),
         gain=paired_difference(picked, majority),
         weighted_gain=paired_difference(weighted, majority),
     )
@@ -90,7 +95,7 @@ def _uses(question: Sampled, start: int, stop: int) -> tuple[float, float, float
     )
 
 
-def _of_answers(votes: "dict[str, float] | Counter[str]", answers: Sequence[str], right: np.ndarray) -> float:
+def _of_answers(votes: "dict[str, float] | Counter[str]", answers: Sequence[str], right: NDArray[np.float64]) -> float:
     """Return whether the answer with most votes is right; several share."""
     if not votes:
         return 0.0

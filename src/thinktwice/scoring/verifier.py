@@ -179,6 +179,30 @@ def clustered(
     return Rate(mean, (float(low), float(high)), len(numbers), k)
 
 
+def means_of_batches(verdicts: Sequence[Verdict], size: int = 64) -> tuple[float, float, float]:
+    """Return f_c, f_c_oc and f_c_oi as the seed's `test()` logs them: the mean over batches of each batch's mean.
+
+    The last batch counts as much as a whole one: of the seed's 275 test rows it has 19, each weighing 3.4 times as much
+    as another, and "always slot 1" is logged as 0.518 where it is right on 0.491 of them. Batches without a right (or a
+    wrong) argument are left out of f_c_oc (f_c_oi). A tie is logged as slot 2 whatever is right. For reading old logs
+    only; `verification` has the true rates.
+
+    Source: MMacDougall06/cot-correctness-detection-test, main.py.
+    """
+    chosen: list[float] = []
+    when: tuple[list[float], list[float]] = ([], [])
+    for start in range(0, len(verdicts), size):
+        batch = verdicts[start : start + size]
+        right = np.array([(v.logprobs[0] > v.logprobs[1]) == (v.right == 0) for v in batch], dtype=float)
+        led = np.array([v.argued_for == v.right for v in batch])
+        chosen.append(float(right.mean()))
+        for means, rows in zip(when, (led, ~led), strict=True):
+            if rows.any():
+                means.append(float(right[rows].mean()))
+    led_right, led_wrong = (float(np.mean(means)) if means else 0.0 for means in when)
+    return float(np.mean(chosen)), led_right, led_wrong
+
+
 # -- scores of single candidates ---------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ they are regularised was chosen on the seed's training rows alone (5 folds), bef
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from thinktwice.errors import ConfigError
 from thinktwice.methods.transplant.data import Candidate, Item, folds, last_step_start
 from thinktwice.tasks.equations import equations
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 Scores = NDArray[np.float64]
 Fit = Callable[[Sequence[Item], Sequence[Item]], Scores]
@@ -135,8 +132,8 @@ def _with_choice(scores: Scores, items: Sequence[Item]) -> Scores:
     return np.column_stack([scores, chosen])
 
 
-def _vectors(items: Sequence[Item], train: int, unit: str, part: Callable[[str], str]) -> "csr_matrix":
-    """Return slot 1's TF-IDF vector less slot 2's, a row a pair; the vocabulary is that of the first `train` pairs."""
+def _vectors(items: Sequence[Item], train: int, unit: str, part: Callable[[str], str]) -> Any:
+    """Return slot 1's TF-IDF vector less slot 2's, a sparse row a pair; the vocabulary is of the first `train` pairs."""
     text = _sklearn("feature_extraction.text")
     shape: dict[str, Any] = (
         {"ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"}
