@@ -188,7 +188,7 @@ def test_a_row_knows_where_its_own_words_begin(llama):
             edits = {1: Append((3, 4, 5)), 3: Rewind(4), 4: Append((6,)), 5: Stop()}
             return edits.get(row.sampled) if drawn >= 0 else None
 
-    (row,) = decode(llama, [[1, 2]], Sampling(max_new_tokens=20), controls=[Look()])
+    decode(llama, [[1, 2]], Sampling(max_new_tokens=20), controls=[Look()])
     # 2 drawn, 3 inserted (7), 2 drawn; a rewind of four cuts the insertion by two (5), one drawn (6), one inserted (7)
     assert seen == [(2, 0, 2), (3, 0, 2), (7, 7, 7), (8, 7, 7), (5, 5, 5), (7, 7, 7), (8, 7, 7)]
     mirrored, seen = seen, []

@@ -13,7 +13,8 @@ from thinktwice.tools import Passage
 TEXT = [
     "Thought: I need the teacher of Ida Marshby.\nAction: [action: Wikipedia, action_input: Ida Marshby (film)]\n",
     'Observation: Ida Marshby was taught by Hugo Oakham. He said "so [sic]." and left [1].\n',
-    "Action: [action: Answer, action_input: Hugo Oakham.]\nQuestion: Who taught Ida Marshby?\n",
+    "Action: [action: Answer, action_input: Hugo Oakham (poet)] He left [1]\nand [2].\n",
+    "Question: Who taught Ida Marshby?\n",
     "<search>Ida Marshby</search><observation>Hugo Oakham</observation><answer>1843</answer>",
     '{"name": "search", "arguments": {"query": "Ida Marshby"}}\nAnswer: yes',
 ] * 40
@@ -40,7 +41,7 @@ TAGS = [f"<{s}{t}>" for t in ("search", "open", "answer", "observation") for s i
 
 @cache
 def bpe(kind: str) -> PreTrainedTokenizerFast:
-    """A byte-level BPE. chat: with the marks of tool calls as tokens that are not special; tags: with control tokens."""
+    """A byte-level BPE. chat: the marks of tool calls are tokens, not special ones; tags: with control tokens."""
     words = Tokenizer(models.BPE())
     words.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(PATTERN), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]

@@ -101,18 +101,20 @@ def show(found: Found, budget: int, render: Render, note: str = "") -> tuple[str
     if count(whole) <= budget:
         return whole, tuple(title for title, _ in paragraphs)
     lines, titles = first, list[str]()
+    spared = budget - count(CUT)  # since a page that has no room at all must be told of too
     for index, (title, text) in enumerate(paragraphs):
-        room = (budget - count("\n".join([*lines, ""]))) // (len(paragraphs) - index)
+        room = (spared - count("\n".join([*lines, ""]))) // (len(paragraphs) - index)
         line = text if count(text) <= room else _sentences(text, room, render)
-        if line and count("\n".join([*lines, line])) <= budget:
+        if line and count("\n".join([*lines, line])) <= spared:
             lines.append(line)
             titles.append(title)
-    return _clip("\n".join(lines), budget, render), tuple(titles)
+    text = "\n".join(lines)
+    return _clip(text if CUT in text else text + CUT, budget, render), tuple(titles)
 
 
 def _paragraph(passage: Passage) -> str:
     text = passage.text.strip()
-    return text if text.startswith(passage.title) else f"{passage.title}: {text}"
+    return text if text.startswith(passage.title) else f"{passage.title}: {text}".rstrip(": ")
 
 
 def _sentences(text: str, room: int, render: Render) -> str:
