@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from thinktwice import cli
 from thinktwice.config import Arm, Recipe, Spec, to_dict
 from thinktwice.records import Cell, Comparison, Summary, TraceRecord
 from thinktwice.run import Run, Stage
-from thinktwice.types import Example, Score, Step, Trace
+from thinktwice.types import Example, Pair, Score, Step, Trace
 
 RECIPE = Recipe(
     name="tiny",
@@ -175,7 +176,25 @@ def test_show_prints_files_of_problems_traces_and_examples(call: Call, tmp_path:
     problems.write_text('{"question": "x", "answer": "y"}\n{"question"\n')
     assert f"{problems}:2: not a JSON line" in call("show", str(problems))[2]
     problems.write_text('{"query": "x"}\n')
-    assert "a row with keys query is no trace, example or problem" in call("show", str(problems))[2]
+    assert "a row with keys query is no trace, example, pair or problem" in call("show", str(problems))[2]
+
+
+def test_show_prints_pairs_with_the_tokenizer_of_the_model_trained_on_them(call: Call, tmp_path: Path) -> None:
+    words = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "c": 2},
+             "unk_token": "a"}, "decoder": {"type": "Fuse"}}  # fmt: skip
+    chosen = Example((0, 1), (1, 0), (1.0, 0.0), problem_id="p")
+    rows = [
+        to_dict(Pair(chosen, replace(chosen, token_ids=(0, 2), targets=(2, 0)), "loop")),
+        {"prompt": "Q?\n", "chosen": "yes", "rejected": "no"},
+    ]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "--tokenizer DIR" in call("show", str(pairs))[2]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/tokenizer.json").write_text(json.dumps(words))
+    code, out, _ = call("show", str(pairs))
+    assert code == 0
+    assert out == f"p · loop · 2 and 2 tokens\na\n{{+b+}}\n[-c-]\n\n{pairs}:2 · pair\nQ?\n{{+yes+}}\n[-no-]\n"
 
 
 def test_show_uses_colour_where_there_is_any(call: Call, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

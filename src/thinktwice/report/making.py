@@ -98,7 +98,9 @@ def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
 
 
 def _audit(saved: Mapping[str, Any], decode: Decode | None) -> Audit:
-    facts = [("examples", f"{saved['n']:,}")] if "n" in saved else []
+    facts = [("pairs" if "pairs" in saved else "examples", f"{saved['n']:,}")] if "n" in saved else []
+    if kinds := saved.get("kinds"):
+        facts.append(("kinds of pairs", ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())))
     if "tokens" in saved:
         facts.append(("tokens", f"{saved['tokens']:,}"))
     share = saved.get("supervised_share")
@@ -107,6 +109,9 @@ def _audit(saved: Mapping[str, Any], decode: Decode | None) -> Audit:
     if "end_learned_share" in saved:
         ends = saved["end_learned_share"]
         facts.append(("end token learned", "there is none" if ends is None else f"in {percent(ends)} of examples"))
+    if known := saved.get("reference"):
+        facts.append(("start prefers chosen", f"in {percent(known['prefers_chosen_share'])} of pairs"))
+        facts.append(("start hardly writes rejected", f"in {percent(known['rejected_unlikely_share'])} of pairs"))
     if saved.get("layout_share"):
         facts.append(("trunk and branches", f"{percent(saved['layout_share'])} of examples"))
     reasons: dict[str, int] = {}
