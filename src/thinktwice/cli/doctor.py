@@ -44,6 +44,16 @@ def examine() -> Iterator[str]:
         yield "→ HF_HUB_OFFLINE is set: only bundled, local and cached models and datasets can be used"
 
 
+def examine_transplant(model: str) -> Iterator[tuple[bool, str]]:
+    """Yield whether each thing that a transplant needs holds of a model or a saved verifier, and one line about it."""
+    from thinktwice.cli.progress import quiet_loading
+    from thinktwice.engines.loading import check_transplant
+
+    quiet_loading()
+    for finding in check_transplant(model):
+        yield finding.passed, f"{'✓' if finding.passed else '✗'} {finding.sentence}"
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)

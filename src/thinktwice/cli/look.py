@@ -99,9 +99,31 @@ def _list(homes: dict[str, str]) -> None:
         typer.echo(f"{name:<{width}}{lines[0] if lines else ''}")
 
 
-def doctor() -> None:
-    """Print what matters about this machine, and what to do about what is wrong with it."""
-    from thinktwice.cli.doctor import examine
+def doctor(
+    model: Annotated[
+        str | None, typer.Argument(help="A model to look into: a directory, a bundled name, a hub id.")
+    ] = None,
+    transplant: Annotated[
+        bool, typer.Option("--transplant", help="Try on it whether keys and values can be moved between texts.")
+    ] = False,
+) -> None:
+    """Print what matters about this machine, and what to do about what is wrong with it.
 
-    for line in examine():
+    With a model and --transplant: whether a verifier can be trained on it, one line a finding.
+    """
+    from thinktwice.cli.doctor import examine, examine_transplant
+
+    if model is None and transplant:
+        raise ConfigError("--transplant is tried on a model: thinktwice doctor MODEL --transplant.")
+    if model is not None and not transplant:
+        raise ConfigError(f"What should be looked at in {model!r}? thinktwice doctor {model} --transplant.")
+    if model is None:
+        for line in examine():
+            typer.echo(line)
+        return
+    passed = True
+    for found, line in examine_transplant(model):
+        passed = passed and found
         typer.echo(line)
+    if not passed:
+        raise typer.Exit(1)

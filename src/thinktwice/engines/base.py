@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from thinktwice.types import Completion, Control, RowView, Sampling
+from thinktwice.types import Choice, Completion, Control, RowView, Sampling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +42,15 @@ class ProbingEngine(Engine, Protocol):
 
     def token_margins(self, sequences: Sequence[Sequence[int]], token_id: int) -> list[list[float]]:
         """Return, after each token of each sequence, the logit of `token_id` less the largest other logit."""
+        ...
+
+
+@runtime_checkable
+class ChoosingEngine(Protocol):
+    """An engine that says which candidate is right, reading states of their texts: local ones."""
+
+    def choose(self, choices: Sequence[Choice]) -> list[tuple[float, ...]]:
+        """Return, for each choice, the natural-log probability of each of its options, normalised over the options."""
         ...
 
 

@@ -1,28 +1,26 @@
 """A Hugging Face model in this process, decoded by the loop that can edit its context."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from thinktwice.decode.cache import check_editable, context_length, vocabulary_size
 from thinktwice.decode.loop import Decoder, Event, decode, eos_ids_of
-from thinktwice.decode.prefix import has_prefix, load_prefix
 from thinktwice.decode.rows import LogitsRule
 from thinktwice.decode.stops import to_text_of
+from thinktwice.decode.transplant import Verifier
 from thinktwice.engines.fingerprint import fingerprint
-from thinktwice.errors import ConfigError, DataError, ModelError
-from thinktwice.nano import BUNDLED, resolve
-from thinktwice.types import Completion, Control, Sampling
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+from thinktwice.engines.loading import Dtype, load
+from thinktwice.engines.verifying import Adapters
+from thinktwice.errors import ConfigError, DataError
+from thinktwice.types import Choice, Completion, Control, Sampling
 
 
 class LocalEngine:
@@ -39,6 +37,8 @@ class LocalEngine:
         batch_size: int = 64,
         max_length: int | None = None,
         name: str | None = None,
+        adapters: Adapters | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
         """Take a loaded model.
 
@@ -48,13 +48,17 @@ class LocalEngine:
             batch_size: Rows decoded together.
             max_length: Longest text, prompt included; default: what the model was built for.
             name: Names it in records; default: the model's path and type.
+            adapters: Of a saved verifier, for `choose`; without, both readers are the model as it is.
+            verifier: What moves states between the readers; default: everything is moved.
 
         Raises:
             ModelError: if the model's context cannot be edited.
         """
         model.train(False)
-        check_editable(model, max_length)
+        if adapters is None:
+            check_editable(model, max_length)
         self.model, self.tokenizer = model, tokenizer
+        self._adapters, self._verifier = adapters, verifier
         self.batch_size, self.max_length = batch_size, max_length
         self.text = to_text_of(tokenizer)
         """Decodes ids: special tokens left out, spaces as they are."""
@@ -87,7 +91,8 @@ class LocalEngine:
         """Load a model directory or a hub id. Law: safetensors only, and no code from the checkpoint is run.
 
         Args:
-            path: A directory (of a model, or of an adapter that names its base), a hub id, or a bundled model's name.
+            path: A directory (of a model, of an adapter that names its base, or of a verifier: it then chooses with its
+                adapters and writes with the base), a hub id, or a bundled model's name.
             dtype: auto is the checkpoint's own on a GPU and float32 on a CPU.
             device: "cpu", "cuda", "cuda:1", ...; auto is a GPU if there is one.
             adapter: Directory of a PEFT adapter to put on the model.
@@ -99,30 +104,9 @@ class LocalEngine:
         Raises:
             ModelError: nothing there, not loadable, or a model whose context cannot be edited.
         """
-        path = resolve(str(path)) if str(path) in BUNDLED else path
-        if adapter is None and (Path(path) / "adapter_config.json").is_file():
-            path, adapter = _base_of(Path(path)), path
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if dtype == "auto" and device == "cpu":
-            dtype = "float32"
-        words = None if attention == "auto" else attention
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, revision=revision, attn_implementation=words
-            )
-            tokenizer = AutoTokenizer.from_pretrained(adapter if _has_tokenizer(adapter) else path, revision=revision)
-            if has_prefix(adapter):
-                load_prefix(model, str(adapter))
-            elif adapter is not None:
-                model.load_adapter(str(adapter))
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(
-                f"No model could be loaded from {str(path)!r}: {reason} Give a directory with config.json and "
-                "safetensors weights, or a hub id that this machine can reach (HF_HUB_OFFLINE unset, network up)."
-            ) from error
-        return cls(model.to(device), tokenizer, batch_size=batch_size, max_length=max_length)
+        loaded = load(path, dtype=dtype, device=device, adapter=adapter, revision=revision, attention=attention)
+        options: dict[str, Any] = {"adapters": loaded.adapters, "verifier": loaded.verifier}
+        return cls(loaded.model, loaded.tokenizer, batch_size=batch_size, max_length=max_length, **options)
 
     @property
     def name(self) -> str:
@@ -236,6 +220,26 @@ class LocalEngine:
                 found[index] = states_TH[: len(sequences[index])].numpy()
         return found
 
+    def choose(self, choices: Sequence[Choice]) -> list[tuple[float, ...]]:
+        """Return the natural-log probability of each option of each choice, normalised over the choice's options.
+
+        Choices of like length are read together; both orders of one item share what the arguer reads.
+
+        Raises:
+            DataError: a choice that contradicts itself, or is too long; rows to move, and no arguer to move them from.
+            ModelError: keys and values of this model cannot be moved.
+        """
+        if self._verifier is None:
+            self._verifier = Verifier(self.model, pad_id=self.tokenizer.pad_token_id or 0)
+        if self._adapters is None:
+            return self._verifier.choose(choices, self.batch_size)
+        if self._adapters.saved.arguer == "none" and any(choice.moves for choice in choices):
+            raise DataError("This verifier was trained to read the text alone; ask it choices without moves.")
+        try:
+            return self._verifier.choose(choices, self.batch_size)
+        finally:
+            self._adapters.rest()
+
     def fingerprint(self, token_ids: Sequence[int]) -> str:
         """Return what `token_states` depends on, as one line: see `engines.fingerprint`."""
         return fingerprint(self.model, token_ids)
@@ -261,17 +265,3 @@ class LocalEngine:
             # Padding stands on the right, where causal attention cannot see it from the text.
             rows = [[*sequences[index], *[0] * (longest - len(sequences[index]))] for index in members]
             yield members, torch.tensor(rows, device=self.model.device)
-
-
-def _base_of(adapter: Path) -> str:
-    """Return the path or id of the model an adapter was trained over."""
-    for file, field in (("base.json", "base"), ("adapter_config.json", "base_model_name_or_path")):
-        if (adapter / file).is_file():
-            base = json.loads((adapter / file).read_text(encoding="utf-8")).get(field)
-            if base:
-                return str(base)
-    raise ModelError(f"The adapter in {str(adapter)!r} does not name its base; load the base with adapter={adapter}.")
-
-
-def _has_tokenizer(adapter: str | Path | None) -> bool:
-    return adapter is not None and (Path(adapter) / "tokenizer_config.json").is_file()

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from thinktwice.decode.transplant.batch import ChoiceBatch
 from thinktwice.decode.transplant.route import States, hooked, read_last
-from thinktwice.decode.transplant.sites import Enough, Key, Site, body
+from thinktwice.decode.transplant.sites import Enough, Key, Site, body, is_checkpointing
 from thinktwice.errors import ModelError
 
 
@@ -45,7 +45,7 @@ class HookRoute:
         """Read the argued texts. Layers above the last that is moved are not computed."""
         states: States = {}
         # A checkpointed layer is run once more in the backward pass, and must then do the same again.
-        early = not (self.model.is_gradient_checkpointing and self.model.training)
+        early = not is_checkpointing(self.model)
 
         def take(site: Site, _: nn.Module, __: Any, output: Tensor) -> None:
             states.setdefault(site.key, site.rows(output, batch.from_U))

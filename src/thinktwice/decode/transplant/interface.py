@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from thinktwice.decode.cache import vocabulary_size
 from thinktwice.decode.transplant.batch import ChoiceBatch
 from thinktwice.decode.transplant.route import States, read_last
-from thinktwice.decode.transplant.sites import Enough, Key, Part, body, evaluating, layer_count
+from thinktwice.decode.transplant.sites import Enough, Key, Part, body, evaluating, is_checkpointing, layer_count
 from thinktwice.errors import ModelError
 
 PREFIX = "transplanting_"
@@ -92,7 +92,7 @@ class InterfaceRoute:
     def argue(self, batch: ChoiceBatch) -> Iterator[States]:
         """Read the argued texts, each at the positions where its rows will stand."""
         states: States = {}
-        early = not (self.model.is_gradient_checkpointing and self.model.training)
+        early = not is_checkpointing(self.model)
 
         def take(layer: int, part: Part, states_BHTD: Tensor) -> Tensor:
             if (layer, part) in self.keys:

@@ -100,6 +100,12 @@ def layer_count(model: PreTrainedModel) -> int:
     return int(model.config.get_text_config().num_hidden_layers)
 
 
+def is_checkpointing(model: PreTrainedModel) -> bool:
+    """Return whether a backward pass would run the layers once more."""
+    on = getattr(model, "is_activation_checkpointing", None)  # its name from transformers 5.2x on
+    return bool(model.training and (model.is_gradient_checkpointing if on is None else on))
+
+
 def check_transplantable(model: PreTrainedModel) -> None:
     """Refuse a model in which moved keys and values are not all that passes from token to token.
 
@@ -185,21 +191,20 @@ def _source(
 
 @contextmanager
 def _cut(model: PreTrainedModel) -> Iterator[dict[nn.Module, Tensor]]:
-    """Make the output of every projection in an attention module a leaf of its own, and collect these."""
+    """Make what every part of the model puts out (1, T, D) a leaf of its own, norms apart, and collect these."""
     outputs: dict[nn.Module, Tensor] = {}
 
     def cut(module: nn.Module, _: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor) or output.ndim != 3:
-            return None
+        if not isinstance(output, Tensor) or output.ndim != 3 or not output.is_floating_point():
+            return None  # (complex: the angles of rotary positions)
         outputs[module] = output.detach().requires_grad_()
-        return outputs[module]
+        return outputs[module].clone()  # some layers add to it in place
 
     with ExitStack() as hooks:
-        for attention in [m for m in model.modules() if hasattr(m, "layer_idx")]:
-            for part in attention.children():
-                if "norm" not in type(part).__name__.lower():
-                    handle = part.register_forward_hook(cut)
-                    hooks.callback(handle.remove)
+        for part in body(model).modules():
+            if "norm" not in type(part).__name__.lower():  # what a key's own norm puts out comes after the projection
+                handle = part.register_forward_hook(cut)
+                hooks.callback(handle.remove)
         yield outputs
 
 

@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -118,20 +117,33 @@ class Verifier:
                     "Nothing is cut: leave it out, or use a model with a longer context."
                 )
 
+    def choose(self, choices: Sequence[Choice], batch_size: int = 64) -> list[tuple[float, ...]]:
+        """Return the log-probability of each option of each choice; choices of like length are read together.
+
+        Raises:
+            DataError: see `check`.
+        """
+        self.check(choices)
+        order = sorted(range(len(choices)), key=lambda i: (-len(choices[i].token_ids), sorted(choices[i].argued)))
+        found: dict[int, tuple[float, ...]] = {}
+        for start in range(0, len(order), batch_size):
+            members = order[start : start + batch_size]
+            logprobs_BO = self.option_logprobs(self.collate([choices[index] for index in members]))
+            for index, row in zip(members, logprobs_BO.tolist(), strict=True):
+                found[index] = tuple(row[: len(choices[index].options)])
+        return [found[index] for index in range(len(choices))]
+
     @torch.no_grad()
-    def option_logprobs(
-        self, batch: ChoiceBatch, context: Callable[[], AbstractContextManager[object]] = nullcontext
-    ) -> Tensor:
+    def option_logprobs(self, batch: ChoiceBatch) -> Tensor:
         """Return the log-probability of every option (B, O), normalised over the options shown; -inf for none."""
         route = self.way(max(batch.token_ids_BT.shape[1], batch.argued_ids_NT.shape[1]))
-        with context():
-            if len(batch.from_U):
-                self.switch("arguer")
-            with route.argue(batch) as states:
-                pass
-            self.switch("chooser")
-            with route.choose(batch, states) as logits_BV:
-                return option_logprobs(logits_BV, batch)
+        if len(batch.from_U):
+            self.switch("arguer")
+        with route.argue(batch) as states:
+            pass
+        self.switch("chooser")
+        with route.choose(batch, states) as logits_BV:
+            return option_logprobs(logits_BV, batch)
 
 
 def option_logprobs(logits_BV: Tensor, batch: ChoiceBatch) -> Tensor:

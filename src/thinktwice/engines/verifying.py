@@ -1,0 +1,34 @@
+"""A saved verifier's adapters on a model: nobody's turn is the base as it is."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from thinktwice.decode.transplant import Role
+from thinktwice.decode.transplant.saved import SavedVerifier
+
+
+class Adapters:
+    """Puts a role's adapter on the model, or none."""
+
+    def __init__(self, model: PreTrainedModel, folder: Path, saved: SavedVerifier) -> None:
+        """Load every adapter of a saved verifier over its base, and switch them off."""
+        self.model: Any = model
+        self.saved = saved
+        for name in saved.adapters:
+            self.model.load_adapter(str(folder / name), adapter_name=name)
+        self.rest()
+
+    def __call__(self, role: Role) -> None:
+        """Switch to a role."""
+        name = self.saved.adapter(role)
+        if name is None:
+            self.rest()
+        else:
+            self.model.enable_adapters()
+            self.model.set_adapter(name)
+
+    def rest(self) -> None:
+        """Switch to the base."""
+        self.model.disable_adapters()
