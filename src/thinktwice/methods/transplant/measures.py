@@ -110,7 +110,20 @@ def _argued(items: Sequence[Item]) -> list[Fact]:
             sum(masking.identifiers(i.argument)[0].index == i.argued_for for i in named),
             len(argued),
         ),
+        Fact(
+            "masked, it still shares more words with its choice",
+            sum(_shares_more(item) for item in argued),
+            len(argued),
+            "far from half, masking leaks which candidate is meant",
+        ),
     ]
+
+
+def _shares_more(item: Item) -> bool:
+    """Say whether a masked argument has more words in common with the candidate it chooses than with the other."""
+    said = set(words(masking.mask(item.argument)))
+    common = [len(said & set(words(c.text))) / max(1, len(set(words(c.text)))) for c in item.candidates]
+    return item.argued_for is not None and common[item.argued_for] > common[1 - item.argued_for]
 
 
 def _overlap(items: Sequence[Item], test: Sequence[int]) -> list[Fact]:

@@ -133,7 +133,7 @@ def _with_choice(scores: Scores, items: Sequence[Item]) -> Scores:
 
 
 def _vectors(items: Sequence[Item], train: int, unit: str, part: Callable[[str], str]) -> Any:
-    """Return slot 1's TF-IDF vector less slot 2's, a sparse row a pair; the vocabulary is of the first `train` pairs."""
+    """Return slot 1's TF-IDF vector less slot 2's, a row a pair; the vocabulary is of the first `train` pairs."""
     text = _sklearn("feature_extraction.text")
     shape: dict[str, Any] = (
         {"ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"}
