@@ -105,7 +105,9 @@ class React:
     max_prompt: int | None = None
     """Only the last so many tokens before a step are kept, as in araft's DPO (128); for pairs and rows=step."""
     store: str | None = None
-    """The file of all episodes; None: one beside what was collected."""
+    """The file of all episodes, which several arms may share; None: one beside what was collected."""
+    counts: str | None = None
+    """The file that tells what became of them; a run names it."""
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.max_turns < 0 or self.repairs < 0 or self.observation_tokens < LEAST:
@@ -170,7 +172,10 @@ class React:
         self, problems: Sequence[Problem], engine: Engine | None, render: Render, task: Task, seed: int, directory: Path
     ) -> "React":
         """Keep what is collected, and its counts, in `directory`."""
-        return self if self.store is not None else replace(self, store=str(directory / "episodes.sqlite"))
+        from thinktwice.methods.react.collecting import COUNTS
+
+        store = self.store or str(directory / "episodes.sqlite")
+        return replace(self, store=store, counts=self.counts or str(directory / COUNTS))
 
     def collect(
         self, problems: Sequence[Problem], engine: Engine | None, render: Render, task: Task, seed: int

@@ -1,6 +1,6 @@
 """What a `React` method learns from: kept episodes, or preferences found in episodes. Law: everything is counted.
 
-`summary.json` beside the store tells where every episode went, which faults gave pairs, and what a limit cut.
+`React.counts` is a file that tells where every episode went, which faults gave pairs, and what a limit cut.
 """
 
 import logging
@@ -19,7 +19,6 @@ from thinktwice.errors import DataError
 from thinktwice.methods.react.araft import FIRST_REJECTED
 from thinktwice.methods.react.budget import Budget
 from thinktwice.methods.react.distil import Distilled, Summary, Told, distil
-from thinktwice.methods.react.filters import Filters
 from thinktwice.methods.react.grammar import Grammar
 from thinktwice.methods.react.pairs import KINDS, Mined, Yield, faults, mine, previous_steps, to_trace
 from thinktwice.methods.react.players import ModelPlayer, policy_of, script_player, served, teach
@@ -36,12 +35,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUMMARY = "summary.json"
+COUNTS = "collected.json"
 
 
 @dataclass(frozen=True)
 class Collected:
-    """The counts of one collection; saved beside the store."""
+    """The counts of one collection."""
 
     taught: Summary | None = None
     """The teacher's episodes, where they were asked for."""
@@ -69,7 +68,7 @@ def collect(
         DataError: nothing was kept, or a row is longer than the method allows.
     """
     with ExitStack() as until:
-        store, place = _store(method, until)
+        store = _store(method, until)
         grammar = method.written_in(render)
         if method.objective == "sft":
             taught = teacher_episodes(method, problems, engine, render, seed, store, until)
@@ -83,8 +82,9 @@ def collect(
         counts = replace(counts, budget=examples(traces, prompts, method.layout)[1])
         for line in str(counts).splitlines():
             log.info(line)
-        if place is not None:
-            write_json(place.with_name(SUMMARY), to_dict(counts))
+        if method.counts is not None:
+            Path(method.counts).parent.mkdir(parents=True, exist_ok=True)
+            write_json(Path(method.counts), to_dict(counts))
     return traces
 
 
@@ -138,7 +138,8 @@ def _preferences(
         grammar = method.written_in(render)
         rules, sampling = method.rules, _sampling(method, seed)
         student = ModelPlayer(engine, policy_of(engine, grammar), grammar, method.retriever, rules, sampling)
-        played = distil(problems, student, store, replace(method.filters, per_question=0), method.work)
+        filters, work = replace(method.filters, per_question=0), replace(method.work, quantity=None)
+        played = distil(problems, student, store, filters, work)
         wrong = [fault for one in played.told for fault in faults(_stopped(one, grammar), kinds)]
         own = (lambda places: student.siblings(places, method.siblings)) if method.siblings else None
         taught = (lambda place: teach(place, grammar)) if method.taught else None
@@ -163,10 +164,10 @@ def constant(render: Render) -> tuple[int, ...]:
 def learned_from(weights: Path) -> tuple[Finding, ...]:
     """Return as a table what an arm of a run was trained on; nothing where its weights are another's or nobody's."""
     stage = weights.parent
-    path = stage.with_name(stage.name.replace("train-", "collect-", 1)) / "fitted" / SUMMARY
+    path = stage.with_name(stage.name.replace("train-", "collect-", 1)) / "fitted" / COUNTS
     if weights.name != "model" or not path.is_file():
         return ()
-    counts = parse(Collected, read_json(path), SUMMARY)
+    counts = parse(Collected, read_json(path), COUNTS)
     rows: list[tuple[str, str]] = []
     for who, summary in (("teacher's", counts.taught), ("student's", counts.played)):
         if summary is not None:
@@ -207,11 +208,7 @@ def _prompts(grammar: Grammar, problems: Sequence[Problem], traces: Sequence[Tra
     return [grammar.prompt(asked[trace.problem_id]) for trace in traces]
 
 
-def _store(method: "React", until: ExitStack) -> tuple[Store, Path | None]:
+def _store(method: "React", until: ExitStack) -> Store:
     """Open the method's store, or one that goes when the work is done."""
-    if method.store is not None:
-        return until.enter_context(Store(Path(method.store))), Path(method.store)
-    return until.enter_context(Store(Path(until.enter_context(TemporaryDirectory())) / "episodes.sqlite")), None
-
-
-__all__ = ["SUMMARY", "Collected", "Filters", "collect", "constant", "learned_from", "teacher_episodes"]
+    path = method.store or f"{until.enter_context(TemporaryDirectory())}/episodes.sqlite"
+    return until.enter_context(Store(Path(path)))
