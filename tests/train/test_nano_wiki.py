@@ -1,5 +1,6 @@
 """The base that has read the encyclopedia: its language, what it reads, and what the shipped one knows."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -20,7 +21,7 @@ from thinktwice.tasks.worlds import wiki
 from thinktwice.tasks.worlds.wiki.encyclopedia import EXPOSURES
 from thinktwice.tasks.worlds.wiki.oracle import ANSWER
 from thinktwice.train import nano
-from thinktwice.train.nano.wiki import TAGS, recall
+from thinktwice.train.nano.wiki import MOST_MARKS, TAGS, recall
 from thinktwice.types import Example
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "nano_wiki.yaml"
@@ -54,7 +55,7 @@ def read(render: Render, example: Example) -> tuple[str, list[str]]:
 
 def test_every_text_of_the_world_is_spelled_without_a_byte_and_comes_back(render: Render) -> None:
     byte_ids = range(2, 2 + 256)
-    assert len(render.tokenizer) <= WORLD.rows - 70  # room for planning tokens
+    assert len(render.tokenizer) <= WORLD.rows - 64  # room for planning tokens
     texts = [WORLD.pages.page(subject) + "\n" for subject in WORLD.pages.pages]
     for problem in islice(wiki.problems(WORLD.pages, 0, (1, 6)), 300):
         texts += [problem.prompt + "\n", problem.solution or ""]
@@ -112,6 +113,7 @@ def test_reasoning_is_about_strangers_and_never_teaches_a_value(render: Render, 
         assert not [name for name in known if name in text]
         question, *lines = text.splitlines()
         wiki.Question.read(question)
+        lines = [re.sub(r"^([-*>~] ){0,4}", "", line) for line in lines]
         for line in lines[:-1]:
             fact = None if line.startswith("So ") else wiki.Fact.read(line)
             if fact is not None:
@@ -121,6 +123,20 @@ def test_reasoning_is_about_strangers_and_never_teaches_a_value(render: Render, 
         assert learned[-1].endswith(lines[-1])
         assert lines[-1].startswith(ANSWER)
     assert abs(asked / len(documents) - WORLD.reasoning) < 0.05
+
+
+def test_half_of_the_reasoning_has_marks_before_its_lines_and_none_is_learned(
+    render: Render, documents: list[Example]
+) -> None:
+    reasoning = [example for example in documents if example.problem_id != "statements"]
+    marked = 0
+    for example in reasoning:
+        text, learned = read(render, example)
+        marks = [re.match(r"([-*>~] )*", line) for line in text.splitlines()[1:]]
+        assert all(found and len(found.group()) <= 2 * MOST_MARKS for found in marks)
+        assert not set("-*>~").intersection("".join(learned))
+        marked += any(found and found.group() for found in marks)
+    assert abs(marked / len(reasoning) - WORLD.marked) < 0.06  # a marked one may have drawn no mark
 
 
 def test_the_same_seed_reads_the_same_and_another_seed_something_else(render: Render, documents: list[Example]) -> None:
@@ -173,8 +189,8 @@ def test_the_shipped_base_knows_the_encyclopedia_in_part_and_better_what_it_met_
         / sum(pages.exposures(fact) == grade for fact in facts)
         for grade in EXPOSURES
     )
-    assert often > 0.97
-    assert 0.35 < once < 0.6  # in part
+    assert often > 0.8
+    assert 0.25 < once < 0.5  # in part
     assert often > some > seldom > once
     other = wiki.Encyclopedia(1)
     assert sum(recall(*shipped, [f for p in other.persons[::9] for f in other.pages[p]])) < 40  # of 672, by chance

@@ -42,8 +42,11 @@ HOPS = (
 )
 """What questions with a span for an answer say besides (`wiki_hops`). Never met in pretraining. Law: what is added goes
 to the end, so that every id stays what it was."""
-WORDS = (*_NAMES, *_PLACES, *(f"{number:02}" for number in range(100)), *_PHRASES, *TAGS, *HOPS)
+MARKS = ("- ", "* ", "> ", "~ ")
+"""What may stand before a line and means nothing, as in lists and quotations."""
+WORDS = (*_NAMES, *_PLACES, *(f"{number:02}" for number in range(100)), *_PHRASES, *TAGS, *HOPS, *MARKS)
 """No phrase begins or ends inside a name; a year is two tokens, its century and the rest."""
+MOST_MARKS = 4
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,11 @@ class Wiki:
     """How many facts the questions about strangers need, from and to."""
     statements: int = 8
     """Facts in a document of statements."""
-    reasoning: float = 0.8
+    reasoning: float = 0.75
     """Share of documents that reason."""
+    marked: float = 0.5
+    """Share of reasoning documents whose lines begin with up to four marks each, which are not learned: a model that
+    finds what it needs by counting tokens would be lost as soon as a method puts tokens of its own before a line."""
     plan: bool = True
     """Whether reasoning also teaches which fact to state next (never its value)."""
 
@@ -69,7 +75,7 @@ class Wiki:
 
     @property
     def rows(self) -> int:
-        """Enough for every phrase and some eighty control tokens."""
+        """Enough for every phrase and some sixty control tokens."""
         return 960
 
     @property
@@ -80,7 +86,7 @@ class Wiki:
     @property
     def pattern(self) -> str:
         """One alternative for each kind of phrase, longest first."""
-        longest_first = sorted((*_PHRASES, *TAGS, *HOPS, *_NAMES, *_PLACES), key=len, reverse=True)
+        longest_first = sorted((*_PHRASES, *TAGS, *HOPS, *MARKS, *_NAMES, *_PLACES), key=len, reverse=True)
         return "|".join([*map(re.escape, longest_first), r"\d\d"])
 
     @cached_property
@@ -99,15 +105,19 @@ class Wiki:
             asked = wiki.problems(strangers, f"{seed}/{crowd}", self.facts)
             for _ in range(50):
                 if rng.random() < self.reasoning:
-                    yield self._reasoning(render, next(asked))
+                    yield self._reasoning(render, next(asked), rng if rng.random() < self.marked else None)
                 else:
                     yield _statements(rng.choices(spelled, cum_weights=weights, k=self.statements))
 
-    def _reasoning(self, render: Render, problem: Problem) -> Example:
+    def _reasoning(self, render: Render, problem: Problem, marking: random.Random | None) -> Example:
         ids, weights = [*render.prompt(problem)], []
         weights = [0.0] * len(ids)
         lines = (problem.solution or "").splitlines(keepends=True)
         for line, label in zip(lines, (*problem.labels, "answer"), strict=True):
+            if marking:
+                marks = render.encode("".join(marking.choices(MARKS, k=marking.randint(0, MOST_MARKS))))
+                ids += marks
+                weights += [0.0] * len(marks)
             fact = wiki.Fact.read(line.strip()) if label == "memory" else None
             parts = (line,) if fact is None else (fact.head, f"{fact.value}.\n")
             for part, learned in zip(parts, (fact is None or self.plan, False), strict=False):
