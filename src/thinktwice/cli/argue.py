@@ -37,13 +37,14 @@ def argue(
 ) -> None:
     """Have a model write right and wrong solutions of a task's problems, for a verifier to tell apart.
 
-    By default several solutions are drawn from one prompt (arguing.mode=sample), so
-    that the prompt says nothing of the label. arguing.mode=roles asks as the seed did:
-    argument first for a right one, answer first for a wrong one. arguing.choice=true
-    has an argument for one of the two written.
+    By default several solutions are drawn from one prompt, so that the prompt
+    says nothing of the label. arguing.mode=roles asks as the seed did: argument
+    first for a right one, answer first for a wrong one. arguing.choice=true has
+    an argument for one of the two written.
 
-    What became of every problem is in FILE.arguing/. Interrupted or killed, the same
-    command goes on where it stopped; no reply is paid for twice.
+    What became of every problem is in FILE.arguing/. Interrupted or killed, the
+    same command goes on where it stopped; no reply is paid for twice.
+
     Then: thinktwice audit FILE
     """
     from contextlib import ExitStack

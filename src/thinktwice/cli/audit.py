@@ -66,11 +66,11 @@ def _print(found: "Audit", repeats: int) -> None:
         f"[bold]{escape(found.kind)}[/]: {found.items} items, {found.pairs} pairs{questions}; tested on {found.tested} "
         f"({found.split})"
     )
-    table = _table("shortcut", "right %", "95 %", *(["other splits"] if repeats else []), "")
+    table = _table("shortcut", "%", "95 %", *(["other splits"] if repeats else []), "")
     for bar in sorted(found.bars, key=lambda bar: -bar.accuracy):
         low, high = bar.ci
         notes = [f"{bar.undecided} undecided"] if bar.undecided else []
-        notes += [] if bar.legible else ["not in the texts"]
+        notes += [] if bar.legible else ["not in texts"]
         table.add_row(
             escape(bar.name),
             f"{100 * bar.accuracy:.1f}",

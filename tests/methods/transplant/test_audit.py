@@ -30,14 +30,14 @@ def test_shortcuts_of_the_seed(seeds_audit):
     assert 0.73 < bars["n-grams of words"].accuracy < 0.78
     assert 0.73 < bars["n-grams of characters"].accuracy < 0.76
     assert 0.64 < bars["n-grams of the last step"].accuracy < 0.72
-    assert bars["n-grams of words + the argument's choice"].accuracy == pytest.approx(0.793, abs=0.01)
+    assert bars["n-grams + the argument's choice"].accuracy == pytest.approx(0.793, abs=0.01)
     low, high = bars["follow the argument"].ci
     assert low == pytest.approx(0.582, abs=0.005)
     assert high == pytest.approx(0.694, abs=0.005)
 
 
 def test_the_bar_is_the_best_that_can_be_read(seeds_audit):
-    assert seeds_audit.bar.name == "n-grams of words + the argument's choice"
+    assert seeds_audit.bar.name == "n-grams + the argument's choice"
     assert seeds_audit.sentence.startswith("A verifier must beat 79.6 % on this split")
     assert "who wrote each candidate alone gives 100.0 %" in seeds_audit.sentence
 

@@ -49,7 +49,7 @@ def available(items: Sequence[Item]) -> list[Shortcut]:
         Shortcut("n-grams of words", partial(n_grams, unit="word")),
         Shortcut("n-grams of characters", partial(n_grams, unit="char_wb")),
         Shortcut("n-grams of the last step", partial(n_grams, unit="word", part=last_step)),
-        Shortcut("n-grams of words + the argument's choice", stacked, argued=True),
+        Shortcut("n-grams + the argument's choice", stacked, argued=True),
         Shortcut("who wrote it", generators, legible=False),
     ]
     argued = any(item.argued_for is not None for item in items)
