@@ -15,6 +15,7 @@ from thinktwice.cli import (
     attribute,
     audit,
     corpus,
+    distil,
     export_pairs,
     label,
     look,
@@ -39,6 +40,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (serve.ui, "thinktwice ui --open"),
     (types.types, "thinktwice types fit recipes/planning.yaml --selection-method k-means --num-types 5 --out types/k5"),
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
+    (distil.distil, "thinktwice distil hotpotqa task.path=data/hotpotqa --corpus data/hotpotqa.sqlite --out episodes"),
     (export_pairs.export_pairs, "thinktwice export-pairs trajectories.json --compat araft-csv --out tables"),
     (argue.argue, "thinktwice argue gsm8k task.path=data/gsm8k writer.model=gpt-4o --out solutions.jsonl"),
     (audit.audit, "thinktwice audit solutions.jsonl --pairing balanced"),
@@ -90,7 +92,7 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    goes_on = sys.argv[1:2] in (["run"], ["train"], ["label"], ["argue"], ["pretrain"])
+    goes_on = sys.argv[1:2] in (["run"], ["train"], ["label"], ["argue"], ["distil"], ["pretrain"])
     _exit(130, "thinktwice: interrupted" + ("; the same command goes on where it stopped" if goes_on else ""))
 
 

@@ -8,13 +8,14 @@ import pytest
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods.react import araft
 from thinktwice.methods.react.araft import END, FIRST_REJECTED, Outcome, Templates, Trajectory
+from thinktwice.methods.react.episode import ANSWER, OPEN, SEARCH, Episode, Turn
 
 DATA = Path(__file__).parents[3] / "../shared/data/araft"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="araft's fixtures are not here")
 TEMPLATES = Templates("Answer.", "Question: {input}\n{agent_scratchpad}")
-SEARCH = "Thought: a\nAction: [action: Wikipedia, action_input: Pisa]\n"
+SEARCHING = "Thought: a\nAction: [action: Wikipedia, action_input: Pisa]\n"
 SEEN = "Observation: A town.\n"
-ANSWER = "Thought: b\nAction: [action: Answer, action_input: a [town]]\n"
+ANSWERING = "Thought: b\nAction: [action: Answer, action_input: a [town]]\n"
 
 
 def row(text: str, **fields: object) -> str:
@@ -55,11 +56,11 @@ def test_the_structure_of_the_tables(fixtures):
 
 
 def test_llama_2_template_by_rule():
-    (first, done), (second, _) = araft.sft_rows(one(SEARCH + SEEN + ANSWER), TEMPLATES)
+    (first, done), (second, _) = araft.sft_rows(one(SEARCHING + SEEN + ANSWERING), TEMPLATES)
     frame = "<s>[INST] <<SYS>>\nAnswer.\n<</SYS>>\n\nQuestion: What is Pisa?\n"
     assert first == frame + " [/INST]"
-    assert done == SEARCH + END
-    assert second == frame + SEARCH + SEEN + " [/INST]"
+    assert done == SEARCHING + END
+    assert second == frame + SEARCHING + SEEN + " [/INST]"
 
 
 def test_a_message_keeps_one_of_its_last_line_breaks():
@@ -78,15 +79,15 @@ def test_a_question_that_spells_a_field_stays_what_it_is():
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
         (row("", trajectory=3), "no trajectory"),
-        (row(SEARCH, question=" "), "no question"),
-        (row(SEARCH + SEEN), "step 2 has no action"),
-        (row("Thought: the Observation: says\n" + ANSWER), "step 1 has no action"),
-        (row(ANSWER, f1_score="high"), "index or f1_score is no number"),
+        (row(SEARCHING, question=" "), "no question"),
+        (row(SEARCHING + SEEN), "step 2 has no action"),
+        (row("Thought: the Observation: says\n" + ANSWERING), "step 1 has no action"),
+        (row(ANSWERING, f1_score="high"), "index or f1_score is no number"),
     ],
 )
 def test_malformed_rows_are_named(tmp_path, line, reason):
     path = tmp_path / "rows.json"
-    path.write_text(f"{row(ANSWER)}\n\n{line}\n{row(SEARCH + SEEN + ANSWER)}\n")
+    path.write_text(f"{row(ANSWERING)}\n\n{line}\n{row(SEARCHING + SEEN + ANSWERING)}\n")
     read, malformed = araft.read_trajectories(path)
     assert len(read) == 2
     assert [(bad.line, bad.reason) for bad in malformed] == [(3, reason)]
@@ -151,3 +152,27 @@ def test_the_evaluators_choice_of_questions(replayed):
     assert araft.choose_levels(levels, (1, 0, 1)) == [3, 1]
     with pytest.raises(DataError, match="4 hard questions were asked for, and there are 1"):
         araft.choose_levels(levels, (1, 0, 4))
+
+
+def test_an_episode_of_any_grammar_becomes_a_trajectory():
+    turns = (
+        Turn("I look\nit up.", SEARCH, "Pisa", "Pisa is\na town. Observation: so\n", ("Pisa",)),
+        Turn("", "", "", "Error: no action.", error="no action."),
+        Turn("", OPEN, "Arno", "A river.", ("Arno",)),
+        Turn("So.", ANSWER, "a town"),
+    )
+    text = araft.spell(Episode("x", turns, "a town"))
+    assert [read for step, _ in araft.split(text) if (read := araft.read_action(step))] == [
+        ("Wikipedia", "Pisa"),
+        ("Wikipedia", "Arno"),
+        ("Answer", "a town"),
+    ]
+    assert araft.split(text)[0][1] == "Observation: Pisa is a town. Observation - so\n"
+
+
+def test_generation_told_from_outcomes(tmp_path):
+    good = Outcome(3, "a", "Why?", "so", "so", 1.0, "Thought: x\n")
+    summary = araft.write_generation([(good, True), (Outcome(4, "b", "Who?", "he"), False)], tmp_path / "new", 3, 5)
+    assert summary.endswith("Stop index (exclusive): 5. Successful trajectories count: 1.")
+    assert [json.loads(row)["id"] for row in (tmp_path / "new/trajectories.json").read_text().splitlines()] == ["a"]
+    assert "max iterations exceeded" in (tmp_path / "new/logs.txt").read_text().splitlines()[1]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktwice.errors import ConfigError, DataError
+from thinktwice.methods.react.episode import ANSWER, OPEN, SEARCH, Episode
 from thinktwice.run import files
 
 FIRST_REJECTED = "Sure! Here are the steps for answering the question:"
@@ -142,6 +143,26 @@ def read_action(text: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def spell(episode: Episode) -> str:
+    """Write an episode as a trajectory, whatever grammar it was played in; a turn without an action is left out.
+
+    Araft has one tool, so opening a page is spelled as searching for it.
+    """
+    text = ""
+    for turn in episode.turns:
+        if turn.tool:
+            name = {ANSWER: "Answer", SEARCH: "Wikipedia", OPEN: "Wikipedia"}.get(turn.tool, turn.tool)
+            text += f"Thought: {_flat(turn.thought)}\nAction: [action: {name}, action_input: {_flat(turn.argument)}]\n"
+            # "Observation:" parts a trajectory wherever it stands, so that a page must not say it.
+            seen = _flat(turn.observation).replace("Observation:", "Observation -")
+            text += "" if turn.tool == ANSWER else f"Observation: {seen}\n"
+    return text
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
 def sft_rows(trajectory: Trajectory, templates: Templates) -> list[tuple[str, str]]:
     """Return (prompt, completion), one for each action; their sum is the row `text` of araft's SFT table."""
     rows, scratchpad = [], ""
@@ -245,21 +266,29 @@ def generate(
     check_threshold(f1_threshold)
     stop = len(rows) if stop is None else min(stop, len(rows))
     wanted = len(rows) if quantity is None else quantity
-    logs, at = "", start
-    kept: list[str] = []
-    while at < stop and len(kept) < wanted:
-        outcome = ask(at, rows[at])
-        logs += outcome.line(clock())
-        at += 1
-        if outcome.f1 and outcome.f1 >= f1_threshold:
-            kept.append(as_row(outcome))
+    asked: list[tuple[Outcome, bool]] = []
+    lines = ""
+    while start + len(asked) < stop and sum(kept for _, kept in asked) < wanted:
+        outcome = ask(at := start + len(asked), rows[at])
+        lines += outcome.line(clock())
+        asked.append((outcome, bool(outcome.f1) and outcome.f1 >= f1_threshold))
+    return write_generation(asked, out, start, start + len(asked), logs=lines)
+
+
+def write_generation(
+    asked: Sequence[tuple[Outcome, bool]], out: Path, start: int, stop: int, *, logs: str | None = None
+) -> str:
+    """Write the generator's three files about outcomes (and whether each is kept); return the summary."""
+    kept = [outcome for outcome, good in asked if good]
+    if logs is None:
+        logs = "".join(outcome.line(datetime.now()) for outcome, _ in asked)
     summary = (
-        f"Start index (inclusive): {start}. Stop index (exclusive): {at}. Successful trajectories count: {len(kept)}."
+        f"Start index (inclusive): {start}. Stop index (exclusive): {stop}. Successful trajectories count: {len(kept)}."
     )
     with files.writing(out):
         out.mkdir(parents=True, exist_ok=True)
     files.write_text(out / "logs.txt", logs)
-    files.write_text(out / "trajectories.json", "".join(kept))
+    files.write_text(out / "trajectories.json", "".join(map(as_row, kept)))
     files.write_text(out / "summary.txt", summary + "\n")
     return summary
 
