@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from thinktwice.methods.transplant.audit import Audit
 
 PAIRINGS = ("any", "within", "balanced")
+LIKENESSES = ("any", "steps", "length")
 
 
 def audit(
@@ -29,6 +30,9 @@ def audit(
         typer.Option(
             help="any; within: both candidates by one generator; balanced: as many pairs one way round as the other."
         ),
+    ] = "any",
+    alike: Annotated[
+        str, typer.Option(help="any; steps: both candidates have as many lines; length: and as many tokens.")
     ] = "any",
     most: Annotated[int | None, typer.Option(help="Pairs of one question at most.", min=1, show_default=False)] = None,
     repeats: Annotated[int, typer.Option(help="So many random 90/10 splits more, for the spread.", min=0)] = 0,
@@ -49,7 +53,10 @@ def audit(
 
     if pairing not in PAIRINGS:
         raise ConfigError(f"--pairing {pairing!r} is none.{nearest(pairing, PAIRINGS)}")
-    found = measure(read_source(file), by_generator=pairing, most=most, repeats=repeats, seed=seed)  # type: ignore[arg-type]
+    if alike not in LIKENESSES:
+        raise ConfigError(f"--alike {alike!r} is none.{nearest(alike, LIKENESSES)}")
+    rules: dict[str, Any] = {"by_generator": pairing, "alike": alike}
+    found = measure(read_source(file), **rules, most=most, repeats=repeats, seed=seed)
     if as_json:
         typer.echo(json.dumps({**to_dict(found), "bar": to_dict(found.bar), "sentence": found.sentence}, indent=2))
         return

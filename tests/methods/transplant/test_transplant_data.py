@@ -69,6 +69,18 @@ def test_equal_texts_are_no_pair():
     assert pairs([Item("q", "q", "1", same)]) == []
 
 
+def test_pairs_of_like_length():
+    texts = {"a b\nc": True, "a\nb": False, "a c\nb": False, "a b c": False}
+    item = Item("q", "q", "1", tuple(Candidate(text, "1", right) for text, right in texts.items()))
+
+    def wrongs(**rules):
+        return {c.text for pair in pairs([item], **rules) for c in pair.candidates if not c.right}
+
+    assert wrongs() == {"a\nb", "a c\nb", "a b c"}
+    assert wrongs(alike="steps") == {"a\nb", "a c\nb"}
+    assert wrongs(alike="length") == {"a c\nb"}
+
+
 def test_folds_keep_a_question_together(make_item):
     items = pairs([make_item(f"q{i % 7}", "right", "wrong", "wrong", "right") for i in range(7)])
     parts = folds(items, 3)

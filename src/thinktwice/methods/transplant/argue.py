@@ -6,12 +6,11 @@ FILE.arguing/summary.json       the counts
 FILE.arguing/replies.sqlite     what servers replied, where there are any
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from thinktwice.config import parse, to_dict
 from thinktwice.engines.http import Failure, Reply, Request, Result
@@ -19,117 +18,17 @@ from thinktwice.engines.writers import Author
 from thinktwice.errors import ConfigError, DataError, EngineError
 from thinktwice.methods.transplant import writing
 from thinktwice.methods.transplant.data import Candidate, Item, write_items
+from thinktwice.methods.transplant.ledger import Arguing, Outcome, Settled, Written, count
 from thinktwice.methods.transplant.writing import Role, Unusable
 from thinktwice.run import files, lock
 from thinktwice.run.rows import Rows
 from thinktwice.types import Problem, Score
 
-log = logging.getLogger(__name__)
-
 FREE_FAILURES = 20
 """So many problems may be lost to the server before the share counts."""
 Judge = Callable[[Problem, str], Score]
 """A task's `score`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arguing:
-    """How candidates come about."""
-
-    mode: Literal["sample", "roles"] = "sample"
-    """sample: right and wrong ones from one prompt, drawn above temperature 0, so that the prompt says nothing of the
-    label. roles: right ones argument first, wrong ones answer first, as the seed did."""
-    ask: Literal["json", "question"] = "json"
-    """question: the bare question, and the whole reply is the candidate: for models that were trained on the task, and
-    for states that are the writer's own. With mode=sample only."""
-    base: bool = False
-    """The writer is no chat model: it goes on inside an open JSON string."""
-    samples: int = 4
-    """Candidates a question; with mode=sample."""
-    attempts: int = 3
-    """Replies asked for at most for each thing wanted, before the question is given up."""
-    balanced: bool = False
-    """Keep as many right as wrong candidates of a question, the first of each."""
-    unanimous: bool = False
-    """Keep questions whose candidates are all right or all wrong, too (best-of-N needs them; pairs do not)."""
-    choice: bool = False
-    """Have an argument for one of two candidates written: the first right one and the first wrong one."""
-    state_answer: bool = True
-    """End a candidate that was written as JSON with its answer, so that every label can be read off the text."""
-    max_failures: float = 0.2
-    """Share of questions that may be lost to a failing server before the run stops."""
-    batch_size: int = 256
-    """Questions that are worked on together; each batch is in the ledger when it is settled."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        for name in ("samples", "attempts", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be 1 or more; got {getattr(self, name)}.")
-        if self.mode == "roles" and self.ask == "question":
-            raise ConfigError("mode=roles asks for JSON (the order of its fields is the role); set ask=json.")
-        if self.mode == "sample" and self.samples < 2:
-            raise ConfigError("mode=sample needs samples of 2 or more: one right and one wrong.")
-        if self.choice and self.unanimous:
-            raise ConfigError("choice asks about one right and one wrong candidate; leave unanimous off.")
-        if self.base and self.ask == "question":
-            raise ConfigError("ask=question is asked in the model's own template; leave base off.")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one reply."""
-
-    role: Role
-    sample: int
-    outcome: str
-    """"right", "wrong", "chosen", or the reason why it could not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A problem that is done: a row of the ledger."""
-
-    key: str
-    """Of the problem, whole, and of all settings that decide its candidates."""
-    item: Item | None
-    reason: str
-    """Why there is no item; empty when there is one."""
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True)
-class Written:
-    """The counts of one run; saved as summary.json. The seed's ent_o, gen_c and gen_b are the first three."""
-
-    written: int
-    """Items."""
-    checked: int
-    """Replies that were read."""
-    bad_format: int
-    """Replies that could not be read."""
-    problems: int
-    dropped: dict[str, int]
-    """Reason -> problems."""
-    open: dict[str, int]
-    """Problems that the server failed on, by reason; the same command asks again."""
-    outcomes: dict[str, int]
-    """Role and outcome -> replies."""
-    right: int
-    """Right candidates of the items."""
-    wrong: int
-
-    def __str__(self) -> str:
-        """Tell where everything went, a line each."""
-        lost = sum(self.dropped.values())
-        lines = [f"{self.problems} questions = {self.written} kept + {lost} dropped"]
-        lines[0] += f" + {sum(self.open.values())} open" if self.open else ""
-        lines += [f"  dropped {count}: {reason}" for reason, count in self.dropped.items()]
-        lines += [f"  open {count}: {reason}; the same command asks again" for reason, count in self.open.items()]
-        lines.append(f"{self.checked} replies, {self.bad_format} in a bad format")
-        lines += [f"  {count}: {outcome}" for outcome, count in self.outcomes.items()]
-        lines.append(f"candidates: {self.right} right, {self.wrong} wrong")
-        return "\n".join(lines)
+__all__ = ["Arguer", "Arguing", "Written", "directory"]
 
 
 @dataclass
@@ -201,12 +100,12 @@ class Arguer:
                 self._work(batch)
                 rows.append([to_dict(self._settled(work)) for work in batch if not work.open])
                 opened += [work.open for work in batch if work.open]
-                found = _count(_done(works, rows), opened)
+                found = count(_done(works, rows), opened)
                 if listener is not None:
                     listener(found)
                 self._check(found)
             settled = _done(works, rows)
-            found = _count(settled, opened)
+            found = count(settled, opened)
             write_items(out, [row.item for row in settled if row.item is not None])
             files.write_json(place / "summary.json", {**to_dict(found), "settings": self.settings})
         finally:
@@ -393,20 +292,3 @@ def _balanced(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _done(works: Sequence[_Work], rows: Rows) -> list[Settled]:
     return [parse(Settled, rows.done[work.key]) for work in works if work.key in rows.done]
-
-
-def _count(settled: Sequence[Settled], opened: Sequence[str]) -> Written:
-    outcomes = [outcome for row in settled for outcome in row.outcomes]
-    read = ("right", "wrong", "chose the right one", "chose the wrong one")
-    candidates = [c for row in settled if row.item is not None for c in row.item.candidates]
-    return Written(
-        written=sum(row.item is not None for row in settled),
-        checked=len(outcomes),
-        bad_format=sum(outcome.outcome not in read for outcome in outcomes),
-        problems=len(settled) + len(opened),
-        dropped=dict(Counter(row.reason for row in settled if row.item is None).most_common()),
-        open=dict(Counter(opened).most_common()),
-        outcomes=dict(Counter(f"{o.role.replace('_', ' ')}: {o.outcome}" for o in outcomes).most_common()),
-        right=sum(c.right for c in candidates),
-        wrong=sum(not c.right for c in candidates),
-    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thinktwice.errors import DataError
-from thinktwice.methods.transplant.data import Item, Pairing, folds, pairs
+from thinktwice.methods.transplant.data import Item, Likeness, Pairing, folds, pairs
 from thinktwice.methods.transplant.measures import Fact, facts
 from thinktwice.methods.transplant.seed_data import Source
 from thinktwice.methods.transplant.shortcuts import Scores, Shortcut, available
@@ -70,13 +70,20 @@ class Audit:
 
 
 def audit(
-    source: Source, *, by_generator: Pairing = "any", most: int | None = None, repeats: int = 0, seed: int = 0
+    source: Source,
+    *,
+    by_generator: Pairing = "any",
+    alike: Likeness = "any",
+    most: int | None = None,
+    repeats: int = 0,
+    seed: int = 0,
 ) -> Audit:
     """Measure every shortcut on the authors' split, or by 5 folds over questions where there is none.
 
     Args:
         source: what `read_source` returns.
         by_generator: how candidates become pairs (`pairs`).
+        alike: which candidates may meet (`pairs`).
         most: pairs of one question at most.
         repeats: so many random 90/10 splits more, for the spread (the n-grams of characters are left out: slow).
         seed: of pairing, folds and repeats.
@@ -84,7 +91,7 @@ def audit(
     Raises:
         DataError: no pair of a right and a wrong candidate is left, or too few questions to hold some out.
     """
-    paired = pairs(source.items, by_generator=by_generator, most=most, seed=seed)
+    paired = pairs(source.items, by_generator=by_generator, alike=alike, most=most, seed=seed)
     if not paired:
         raise DataError(
             "no question has a right and a wrong candidate" + (" under this pairing" if source.items else "") + "; "

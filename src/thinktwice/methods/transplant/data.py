@@ -24,6 +24,7 @@ from thinktwice.tasks import steps
 from thinktwice.tasks.reading import plain
 
 Pairing = Literal["any", "within", "balanced"]
+Likeness = Literal["any", "steps", "length"]
 
 _ANSWER_ONLY = re.compile(
     r"\s*(?:####|A:|(?:so |thus |therefore,? )?(?:the )?(?:final )?answer(?: is)?:?)\s*\S.{0,30}$", re.I
@@ -126,7 +127,12 @@ def _lines(path: Path) -> list[str]:
 
 
 def pairs(
-    items: Iterable[Item], *, by_generator: Pairing = "any", most: int | None = None, seed: int = 0
+    items: Iterable[Item],
+    *,
+    by_generator: Pairing = "any",
+    alike: Likeness = "any",
+    most: int | None = None,
+    seed: int = 0,
 ) -> list[Item]:
     """Return items of two candidates, one right and one wrong, in an order that a coin made of their id decides.
 
@@ -138,6 +144,8 @@ def pairs(
         by_generator: any: whoever wrote them. within: both by one generator. balanced: within, and of two generators as
             many pairs in which the one is right as in which the other is, so that knowing who wrote a candidate says
             nothing; what is over is left out by chance.
+        alike: steps: both have as many lines; length: as many lines and as many tokens (words and marks, where
+            the ids are not known), so that how long a candidate is says nothing.
         most: pairs of one question at most, chosen by chance; None: all.
         seed: of chance.
     """
@@ -146,6 +154,7 @@ def pairs(
         own = [item] if item.is_pair and item.argument else _meetings(item)
         if by_generator == "within":
             own = [pair for pair in own if _same_generator(pair)]
+        own = [pair for pair in own if _alike(pair, alike)]
         if most is not None and len(own) > most:
             own = random.Random(f"{seed}:{item.id}").sample(own, most)
         found += own
@@ -165,6 +174,19 @@ def _meetings(item: Item) -> list[Item]:
             both = (other, one) if swapped else (one, other)
             made.append(replace(item, id=name, candidates=both, argument="", argued_for=None))
     return made
+
+
+def _alike(pair: Item, alike: Likeness) -> bool:
+    one, other = pair.candidates
+    if alike == "any":
+        return True
+    if len(one.text.splitlines()) != len(other.text.splitlines()):
+        return False
+    return alike == "steps" or _size(one) == _size(other)
+
+
+def _size(candidate: Candidate) -> int:
+    return len(candidate.token_ids) or len(re.findall(r"\w+|[^\w\s]", candidate.text))
 
 
 def _same_generator(pair: Item) -> bool:
