@@ -101,7 +101,7 @@ def test_several_samples_of_a_question(store):
 def test_what_a_server_failed_on_is_asked_again(store):
     found = distil(PROBLEMS, Fake(failing=["p1"]), store, Filters())
     assert counted(found).open == {"no server.": 1}
-    assert "open 1: no server." in str(found.summary)
+    assert "open 1: no server;" in str(found.summary)
     again = Fake()
     assert distil(PROBLEMS, again, store, Filters()).summary.kept == 6
     assert again.asked == [("p1", 0)]

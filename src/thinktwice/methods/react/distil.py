@@ -106,7 +106,9 @@ class Summary:
         ]
         lines[1] += f" + {sum(self.open.values())} open" if self.open else ""
         lines += [f"  dropped {count}: {reason}" for reason, count in self.dropped.items()]
-        lines += [f"  open {count}: {reason}; the same command asks again" for reason, count in self.open.items()]
+        lines += [
+            f"  open {count}: {reason.rstrip('.')}; the same command asks again" for reason, count in self.open.items()
+        ]
         return "\n".join(lines)
 
 
