@@ -70,7 +70,7 @@ def distil(
 
 def _write(job: "Job", problems: list[Any], out: Path) -> None:
     from thinktwice.config import to_dict
-    from thinktwice.methods.react import araft
+    from thinktwice.methods.react import araft, araft_runs
     from thinktwice.methods.react.collecting import teacher_episodes
     from thinktwice.methods.react.store import Store
     from thinktwice.run import write_json
@@ -82,7 +82,7 @@ def _write(job: "Job", problems: list[Any], out: Path) -> None:
         store = until.enter_context(Store(out / "episodes.sqlite"))
         found = teacher_episodes(job.react, problems, engine, render, job.seed, store, until, listener=_tell)
     outcomes = [
-        araft.Outcome(
+        araft_runs.Outcome(
             one.ordinal,
             one.problem.id,
             one.problem.prompt,
@@ -94,7 +94,7 @@ def _write(job: "Job", problems: list[Any], out: Path) -> None:
         for one in found.told
     ]
     kept = [not one.reason for one in found.told]
-    araft.write_generation(list(zip(outcomes, kept, strict=True)), out, found.summary.start, found.summary.stop)
+    araft_runs.write_generation(list(zip(outcomes, kept, strict=True)), out, found.summary.start, found.summary.stop)
     write_json(out / "summary.json", {**to_dict(found.summary), "settings": to_dict(job)})
     typer.echo(found.summary)
     typer.echo(f"trajectories: {out / 'trajectories.json'}")

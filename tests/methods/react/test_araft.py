@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from thinktwice.errors import ConfigError, DataError
-from thinktwice.methods.react import araft
-from thinktwice.methods.react.araft import END, FIRST_REJECTED, Outcome, Templates, Trajectory
+from thinktwice.methods.react import araft, araft_runs
+from thinktwice.methods.react.araft import END, FIRST_REJECTED, Templates, Trajectory
+from thinktwice.methods.react.araft_runs import Outcome
 from thinktwice.methods.react.episode import ANSWER, OPEN, SEARCH, Episode, Turn
 
 DATA = Path(__file__).parents[3] / "../shared/data/araft"
@@ -125,7 +126,7 @@ def noon() -> datetime:
     [("full", {}), ("start_1_stop_3", {"start": 1, "stop": 3}), ("traj_qty_1", {"quantity": 1})],
 )
 def test_the_generators_files_are_arafts(tmp_path, replayed, name, limits):
-    summary = araft.generate(*replayed, tmp_path, f1_threshold=0.5, clock=noon, **limits)
+    summary = araft_runs.generate(*replayed, tmp_path, f1_threshold=0.5, clock=noon, **limits)
     for file in ("logs.txt", "summary.txt", "trajectories.json"):
         assert (tmp_path / file).read_text() == (DATA / "expected_gen_traj" / name / file).read_text(), file
     assert (tmp_path / "summary.txt").read_text() == summary + "\n"
@@ -134,13 +135,13 @@ def test_the_generators_files_are_arafts(tmp_path, replayed, name, limits):
 @pytest.mark.parametrize("threshold", [1.5, -0.1, 0.0])
 def test_a_threshold_that_is_no_f1(tmp_path, threshold):
     with pytest.raises(ConfigError, match="above 0 and at most 1"):
-        araft.generate([], lambda index, row: Outcome(0, "", "", ""), tmp_path, f1_threshold=threshold)
+        araft_runs.generate([], lambda index, row: Outcome(0, "", "", ""), tmp_path, f1_threshold=threshold)
 
 
 @real
 def test_the_evaluators_files_are_arafts(replayed):
     rows, ask = replayed
-    logs, report = araft.evaluation([ask(i, row) for i, row in enumerate(rows)], clock=noon)
+    logs, report = araft_runs.evaluation([ask(i, row) for i, row in enumerate(rows)], clock=noon)
     assert logs == (DATA / "expected_eval_hotpot/logs.txt").read_text()
     assert report == (DATA / "expected_eval_hotpot/report.txt").read_text()
 
@@ -148,10 +149,10 @@ def test_the_evaluators_files_are_arafts(replayed):
 @real
 def test_the_evaluators_choice_of_questions(replayed):
     levels = [row["level"] for row in replayed[0]]
-    assert araft.choose_levels(levels, (1, 1, 1)) == [3, 0, 1]
-    assert araft.choose_levels(levels, (1, 0, 1)) == [3, 1]
+    assert araft_runs.choose_levels(levels, (1, 1, 1)) == [3, 0, 1]
+    assert araft_runs.choose_levels(levels, (1, 0, 1)) == [3, 1]
     with pytest.raises(DataError, match="4 hard questions were asked for, and there are 1"):
-        araft.choose_levels(levels, (1, 0, 4))
+        araft_runs.choose_levels(levels, (1, 0, 4))
 
 
 def test_an_episode_of_any_grammar_becomes_a_trajectory():
@@ -172,7 +173,9 @@ def test_an_episode_of_any_grammar_becomes_a_trajectory():
 
 def test_generation_told_from_outcomes(tmp_path):
     good = Outcome(3, "a", "Why?", "so", "so", 1.0, "Thought: x\n")
-    summary = araft.write_generation([(good, True), (Outcome(4, "b", "Who?", "he"), False)], tmp_path / "new", 3, 5)
+    summary = araft_runs.write_generation(
+        [(good, True), (Outcome(4, "b", "Who?", "he"), False)], tmp_path / "new", 3, 5
+    )
     assert summary.endswith("Stop index (exclusive): 5. Successful trajectories count: 1.")
     assert [json.loads(row)["id"] for row in (tmp_path / "new/trajectories.json").read_text().splitlines()] == ["a"]
     assert "max iterations exceeded" in (tmp_path / "new/logs.txt").read_text().splitlines()[1]
