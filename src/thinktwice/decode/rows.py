@@ -220,6 +220,14 @@ class Rows(Sequence[RowView]):
         return lengths
 
     @property
+    def drawn(self) -> Ints:
+        """The number of visible tokens drawn since the prompt or the last insertion."""
+        insertions = self._batch.insertions
+        ends = np.fromiter((insertions[row][-1][1] if insertions[row] else 0 for row in self._rows), np.int64)
+        drawn: Ints = self._batch.length[self._rows] - np.maximum(self._batch.prompt_length[self._rows], ends)
+        return drawn
+
+    @property
     def edits(self) -> Ints:
         """The number of rewinds so far."""
         return self._batch.edits[self._rows]

@@ -108,14 +108,19 @@ def play(
 
 
 def step(
-    contexts: Sequence[Sequence[int]], engine: Engine, sampling: Sampling, grammar: Grammar, keys: Sequence[int]
+    contexts: Sequence[Sequence[int]],
+    engine: Engine,
+    sampling: Sampling,
+    grammar: Grammar,
+    keys: Sequence[int],
+    rules: Sequence[LogitsRule] = (),
 ) -> list[tuple[tuple[int, ...], Turn]]:
     """Write one turn after each context (prompt and whole turns); return its ids, up to the action's end, and itself.
 
     Nothing is carried out. A turn in which no action could be read has no tool, and says what is wrong.
     """
     end = _End(grammar, frozenset((grammar.render.end_id, *getattr(engine, "eos_ids", ()))))
-    rules = tuple(map(NoUndo, grammar.silenced))
+    rules = (*rules, *map(NoUndo, grammar.silenced))
     written = []
     for completion in engine.generate(contexts, sampling, controls=(end,), rules=rules, keys=keys):
         ids = completion.kept_ids

@@ -74,6 +74,12 @@ class Surface:
 
     def index(self, token_ids: Sequence[int], offset: int) -> int:
         """Return which id spells the character at an offset of their text; the number of ids when none does."""
+        if self._signs:  # beside a sign that is easily said
+            text, signs = self.text(token_ids), set(self._signs.values())
+            for place, after in ((offset, 0), (offset - 1, 1)):
+                if 0 <= place < len(text) and text[place] in signs:
+                    number = sum(c in signs for c in text[:place])
+                    return [i for i, token_id in enumerate(token_ids) if token_id in self._signs][number] + after
         return bisect_right(range(len(token_ids)), offset, key=lambda i: len(self.text(token_ids[: i + 1])))
 
     def holding(self, character: str) -> frozenset[int]:
