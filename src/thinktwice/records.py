@@ -8,6 +8,20 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a method says of one step of its own trace."""
+
+    step: int
+    """Index into `Trace.steps`."""
+    what: str
+    """What the step is, in a word ("search", "open", "answer", "observation"); models may have chosen it."""
+    text: str = ""
+    """What it is about: the query, the title, the answer."""
+    mark: str = ""
+    """What is remarkable about it, in words that many notes share ("exact later", "taken back"); often nothing."""
+
+
+@dataclass(frozen=True)
 class TraceRecord:
     """One answer of one arm: a row of `traces/<arm>.jsonl`."""
 
@@ -22,6 +36,10 @@ class TraceRecord:
     score: Score
     failure: str = ""
     """What went wrong, in a few words that many answers share; empty when the answer is right."""
+    support: tuple[str, ...] = ()
+    """Titles of the pages that hold what the answer needs, where the task names them."""
+    notes: tuple[Note, ...] = ()
+    """What the method says of its steps, in their order; empty where it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,17 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A share or a mean score of one arm that can be put beside other arms'."""
+
+    name: str
+    value: float
+    """As a fraction."""
+    ci: Interval
+    """95 % interval, as fractions."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """A table that a method makes of its own answers."""
 
@@ -105,6 +134,10 @@ class Finding:
     """What the numbers are, in a sentence or two."""
     points: tuple[tuple[float, float, str], ...] = ()
     """Places (x, y, what) of a picture that goes with the table; what is " (before)" is drawn hollow."""
+    views: tuple[str, ...] = ()
+    """By row, which of the arm's answers it counts, as a filter of the trace viewer: "failure=loop"; "" for all."""
+    measures: tuple[Measure, ...] = ()
+    """Numbers of the table that are drawn beside those of other arms."""
 
 
 @dataclass(frozen=True)
@@ -126,3 +159,5 @@ class Summary:
     """The most memory a stage held, over every attempt; a stage that was not measured is not there."""
     findings: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
     """By arm, what its method found in its answers."""
+    measure: str = "accuracy"
+    """What the mean score is called: accuracy where an answer is right or wrong, else what grades it ("F1")."""

@@ -115,6 +115,17 @@ class Trace:
         return "".join(step.text for step in self.steps if step.kept and step.kind != "plan")
 
     @property
+    def conclusion(self) -> str:
+        """The text that is scored: the reply; where tools were called, the final answer alone.
+
+        So a page that was read never counts as what the model said, and who only searched has said nothing.
+        """
+        kept = self.kept
+        if not any(step.kind in ("action", "observation") for step in kept):
+            return self.reply
+        return "".join(step.text for step in kept if step.kind == "answer")
+
+    @property
     def sampled_tokens(self) -> int:
         """Tokens the model wrote, retracted ones and control tokens included: the cost of this trace."""
         return sum(len(step.token_ids) for step in self.steps if step.sampled)
@@ -191,6 +202,8 @@ class Task:
     """The step oracle, where the task has one."""
     quarantined: int = 0
     """Rows of the source that could not be read; counted in a run's summary."""
+    measure: str = "accuracy"
+    """What the mean of its scores is called: accuracy where each is 0 or 1, else what grades them ("F1")."""
 
 
 @dataclass(frozen=True, slots=True)

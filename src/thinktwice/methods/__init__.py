@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from thinktwice.config import parse
 from thinktwice.engines.base import Engine, ProbingEngine
 from thinktwice.errors import ConfigError, nearest
-from thinktwice.records import Finding, Retraction, TraceRecord
+from thinktwice.records import Finding, Note, Retraction, TraceRecord
 from thinktwice.render import Render
 from thinktwice.types import ControlToken, Example, Pair, Problem, Sampling, Task, Trace
 
@@ -83,6 +83,17 @@ class Observed(Protocol):
         self, problems: Sequence[Problem], records: Sequence[TraceRecord], render: Render, task: Task, weights: Path
     ) -> tuple[Finding, ...]:
         """Return tables made of one arm's answers (all levels) and of the weights it answered with."""
+        ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A method that can tell what happened in an answer, step by step."""
+
+    def explain(self, problem: Problem, trace: Trace, render: Render) -> tuple[str, tuple[Note, ...]]:
+        """Return what went wrong (a word or two that many answers share; empty when it is right), and what the steps
+        that are worth a word are.
+        """
         ...
 
 

@@ -17,11 +17,11 @@ from typing import Any, cast
 from thinktwice.answer import base_directory, load_engine, plain_base
 from thinktwice.config import Recipe, merge, parse, to_dict
 from thinktwice.errors import ConfigError, DataError
-from thinktwice.methods import Calibrated, Fitted, Method, Silenced, build_method
+from thinktwice.methods import Calibrated, Explaining, Fitted, Method, Silenced, build_method
 from thinktwice.methods.baseline import Baseline
 from thinktwice.pipeline.generations import write_generations
 from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
-from thinktwice.records import TraceRecord
+from thinktwice.records import Note, TraceRecord
 from thinktwice.render import Render
 from thinktwice.run import Progress, Run, Stage, read_json, write_json
 from thinktwice.tasks import check_disjoint, load_task
@@ -289,7 +289,10 @@ class Bench:
                 started = time.monotonic()
                 chunk = left[start : start + CHUNK]
                 traces = method.solve([p for _, p in chunk], engine, render, self.sampling)
-                records = [self.record(name, level, p, trace) for (level, p), trace in zip(chunk, traces, strict=True)]
+                records = [
+                    self.record(name, level, p, trace, method, render)
+                    for (level, p), trace in zip(chunk, traces, strict=True)
+                ]
                 rows.append([to_dict(record) for record in records])
                 done = len(total) - len(left) + start + len(chunk)
                 rate = sum(t.sampled_tokens for t in traces) / max(1e-9, time.monotonic() - started)
@@ -308,18 +311,26 @@ class Bench:
         log.info("solve-%s: %s", name, note)
         self.tell(run, Progress(f"solve-{name}", done / total, note, rate))
 
-    def record(self, name: str, level: int, problem: Problem, trace: Trace) -> TraceRecord:
+    def record(
+        self, name: str, level: int, problem: Problem, trace: Trace, method: Method, render: Render
+    ) -> TraceRecord:
         """Score an answer, and say what went wrong with it."""
         score = self.judge(problem, trace)
         failure = describe_failure(problem, trace, score, self.task.oracle)
+        notes: tuple[Note, ...] = ()
+        if isinstance(method, Explaining):
+            why, notes = method.explain(problem, trace, render)
+            failure = failure and (why or failure)
         key = key_of(level, problem)
-        return TraceRecord(key, name, level, problem.prompt, problem.answer, trace, score, failure)
+        return TraceRecord(
+            key, name, level, problem.prompt, problem.answer, trace, score, failure, problem.support, notes
+        )
 
     def judge(self, problem: Problem, trace: Trace) -> Score:
         """Score a trace; one that ended in an error is not scored, which is counted, not hidden."""
         if trace.stop == "error":
             return Score(0.0, None, trace.error or "the row failed", scored=False)
-        return self.task.score(problem, trace.reply)
+        return self.task.score(problem, trace.conclusion)
 
     def with_matched_tokens(self, run: Run, name: str, method: Method) -> Method:
         """Give an arm as many samples a problem as spend at least the sampled tokens of the arm it is matched to.

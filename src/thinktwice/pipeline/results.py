@@ -51,6 +51,7 @@ class Results:
             seconds=self.run.seconds(),
             memory=self.run.memory(),
             findings=self._findings(records),
+            measure=self.task.measure,
         )
 
     def _records(self, name: str) -> list[TraceRecord]:
@@ -62,14 +63,19 @@ class Results:
         return [parse(TraceRecord, rows[key], f"traces/{name}.jsonl") for key in keys]
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """List the comparisons: the headline's arm against every other, and what splits its gain."""
+        """List the comparisons: the headline's arm against every other, what splits its gain, and each arm that goes
+        on from another's weights against that one.
+        """
         names = list(self.recipe.arms)
         head = self.recipe.headline
         if head is None:
-            return [(a, names[0]) for a in names[1:]]
-        pairs = [(head.a, name) for name in (head.b, *(n for n in names if n not in (head.a, head.b)))]
-        extra = [(name, head.b) for name in names if name not in (head.a, head.b)]
-        return [*pairs, *extra]
+            pairs = [(a, names[0]) for a in names[1:]]
+        else:
+            pairs = [(head.a, name) for name in (head.b, *(n for n in names if n not in (head.a, head.b)))]
+            pairs += [(name, head.b) for name in names if name not in (head.a, head.b)]
+        origins = [(name, arm.start or arm.weights) for name, arm in self.recipe.arms.items()]
+        known = {frozenset(pair) for pair in pairs}
+        return [*pairs, *((name, of) for name, of in origins if of and frozenset((name, of)) not in known)]
 
     def _compare(self, records: Mapping[str, Sequence[TraceRecord]], a: str, b: str, level: int) -> Comparison:
         values = [[r.score.value for r in records[name] if r.level == level] for name in (a, b)]

@@ -28,7 +28,7 @@ from thinktwice.methods.react.players import Rules
 from thinktwice.methods.react.rows import Layout, examples
 from thinktwice.methods.react.tags import tag_tokens
 from thinktwice.methods.react.teacher import Teacher
-from thinktwice.records import Finding, TraceRecord
+from thinktwice.records import Finding, Note, TraceRecord
 from thinktwice.render import Render
 from thinktwice.tools import Retriever
 from thinktwice.tools.corpus import open_corpus
@@ -217,6 +217,12 @@ class React:
             guard=rules.guard,
             rules=tuple(NoUndo(render.control_id(token)) for token in self.silenced),
         )
+
+    def explain(self, problem: Problem, trace: Trace, render: Render) -> tuple[str, tuple[Note, ...]]:
+        """Return why the answer is wrong (`taxonomy`), and what was searched, found, repeated and refused."""
+        from thinktwice.methods.react.explained import explain
+
+        return explain(problem, trace, self.written_in(render), self.watchman)
 
     def findings(
         self, problems: Sequence[Problem], records: Sequence[TraceRecord], render: Render, task: Task, weights: Path

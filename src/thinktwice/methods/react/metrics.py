@@ -9,13 +9,15 @@ from thinktwice.methods.react.episode import OPEN, SEARCH, Episode
 from thinktwice.methods.react.filters import REPEATED, is_grounded
 from thinktwice.methods.react.loops import CLASSES, classify
 from thinktwice.methods.react.taxonomy import FAILURES, blame
-from thinktwice.records import Finding, TraceRecord
+from thinktwice.records import Finding, Measure, TraceRecord
 from thinktwice.scoring import f1, stats
 from thinktwice.scoring.exact import normalise
 from thinktwice.types import Problem, StopReason
 
 NAMED = 6
 """Episodes that a row of the table of failures names."""
+REPEATS = "a search repeated"
+"""What the share of questions in which something was searched for again is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,10 @@ def answers(outcomes: Rows) -> Finding:
         "HotpotQA's measures, over all questions; no answer counts 0. EM with a 95 % Wilson interval, F1 × 100 with a "
         "95 % bootstrap interval over questions. Right and seen: the answer stands in an observation, or, for yes and "
         "no, every page that supports it was shown. Without a search: answered and nothing was looked up.",
+        measures=(
+            _share("exactly right (EM)", sum(o.match.em == 1 for o in outcomes), len(outcomes)),
+            _share("right and seen", sum(o.match.em == 1 and o.grounded for o in outcomes), len(outcomes)),
+        ),
     )
 
 
@@ -148,8 +154,13 @@ def pages(outcomes: Rows) -> Iterator[Finding]:
         "Share of questions in which a page that supports the answer was shown, the first to be found first, of those "
         "that need so many; all of them with a 95 % Wilson interval."
     )
+    every = sum(set(o.problem.support) <= set(o.episode.sources) for o in known)
     yield Finding(
-        "Pages that were found", ("questions", "n", *(f"hop {i + 1}" for i in range(most)), "all"), tuple(rows), note
+        "Pages that were found",
+        ("questions", "n", *(f"hop {i + 1}" for i in range(most)), "all"),
+        tuple(rows),
+        note,
+        measures=(_share("every page found", every, len(known)),),
     )
 
 
@@ -203,6 +214,8 @@ def loops(outcomes: Rows) -> Finding:
         f"Of {searches:,} searches. A repeat has the words of the query before it (exact adjacent), of an earlier one "
         "(exact later), or nearly (near duplicate), in any order and form; letter for letter is what published tables "
         "count. Nothing new: another query, but every page it found had been shown.",
+        views=(f"mark={','.join(REPEATED)}", "", *(f"mark={kind}" for kind in CLASSES)),
+        measures=(_share(REPEATS, sum(o.repeats for o in outcomes), len(outcomes)),),
     )
 
 
@@ -220,6 +233,7 @@ def failures(outcomes: Rows) -> Finding:
         tuple(rows),
         f"{n:,} of {len(outcomes):,} answers are not exactly right; each is counted once, for the first reason that "
         "holds, in this order. Label ambiguity: everything was found and the answer shares words with the reference.",
+        views=tuple(f"failure={name}" for name in wrong),
     )
 
 
@@ -257,6 +271,10 @@ def repeated(runs: Sequence[Rows], *, seed: int = 0) -> Finding:
         "Means × 100 over runs and questions; 95 % bootstrap intervals in which a question is drawn with all its "
         "answers. Asking again lessens the noise of decoding, never that of the questions.",
     )
+
+
+def _share(name: str, part: int, whole: int) -> Measure:
+    return Measure(name, part / whole, stats.wilson(part, whole))
 
 
 def percent(part: int, whole: int) -> str:

@@ -263,7 +263,7 @@ def task(
 
     splits: dict[str, Sequence[Problem]] = {"train": take("train", hops, train)}
     splits |= {split: [p for n in levels for p in take(split, (n, n), per_level)] for split in ("dev", "test")}
-    return Task("wiki_hops", splits, hotpotqa.score)
+    return Task("wiki_hops", splits, hotpotqa.score, measure="F1")
 
 
 def row(problem: Problem, encyclopedia: Encyclopedia) -> dict[str, object]:
