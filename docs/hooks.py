@@ -243,7 +243,7 @@ def migration(method: str) -> str:
         but = f" (but for {', '.join(unless)})" if unless else ""
         parts += [f"**Refused**{but}: {flag.refused}"] if flag.refused else []
         rows.append(
-            (", ".join(code(f"--{name}") for name in flag.names), ", ".join(flag.scripts), cell(" ".join(parts)))
+            (", ".join(map(code, flag.spelled)), ", ".join(flag.scripts), cell(" ".join(parts)))
         )
     return table(("flag", "of", "here"), rows)
 

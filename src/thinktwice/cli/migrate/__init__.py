@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,11 @@ import typer
 
 from thinktwice.errors import ConfigError, nearest
 
-METHODS = ("planning",)
+METHODS = ("planning", "react")
 
 
 def migrate(
-    method: Annotated[str, typer.Argument(help="Whose scripts: planning.", show_default=False)],
+    method: Annotated[str, typer.Argument(help="Whose scripts: planning, or react (araft's).", show_default=False)],
     command: Annotated[
         list[str],
         typer.Argument(
@@ -26,22 +27,29 @@ def migrate(
     data: Annotated[
         Path | None, typer.Option(help="Directory of the dataset, for task.path.", show_default=False)
     ] = None,
-    compat: Annotated[bool, typer.Option("--compat", help="Score by the public code's rules.")] = False,
-    controls: Annotated[
-        bool, typer.Option("--controls/--no-controls", help="Add the arms that tell meaning from filler.")
-    ] = True,
+    compat: Annotated[
+        bool, typer.Option("--compat", help="Do as the public code does: its scores, filters, lengths, pairs.")
+    ] = False,
+    controls: Annotated[bool, typer.Option("--controls/--no-controls", help="Add the arms that a claim needs.")] = True,
 ) -> None:
     """Translate a command line of a public code into a recipe, with a note for everything that is different.
 
     What cannot be had is refused with its reason; nothing is passed over.
     """
+    from thinktwice.cli.migrate.react_recipe import migrate_react
     from thinktwice.cli.migrate.recipe import migrate_planning
 
     if method not in METHODS:
         raise ConfigError(f"there is no table for {method!r}.{nearest(method, METHODS)}")
+    translate = migrate_planning if method == "planning" else migrate_react
     if out is not None and out.exists():
         raise ConfigError(f"{out} exists already; choose another --out")
-    made = migrate_planning(command, data=str(data) if data else None, compat=compat, controls=controls)
+    made = translate(command, data=str(data) if data else None, compat=compat, controls=controls)
+    if not made.tree:
+        if out is not None:
+            raise ConfigError(f"there is no recipe to write; leave out --out. What does it: {made.command}")
+        typer.echo(_comments(made.notes) + made.command)
+        return
     shown = made.command.replace("FILE", str(out) if out is not None else "FILE.yaml")
     text = _yaml(made.tree, [*made.notes, f"To run it: {shown}"])
     if out is None:
@@ -55,8 +63,11 @@ def migrate(
 
 def _yaml(tree: dict[str, Any], notes: list[str]) -> str:
     """Write a recipe, its notes as comments before it."""
-    comments = "".join(f"# {' '.join(note.split())}\n" for note in notes)
-    return comments + "\n" + "\n".join(_section(key, value) for key, value in tree.items())
+    return _comments(notes) + "\n" + "\n".join(_section(key, value) for key, value in tree.items())
+
+
+def _comments(notes: Sequence[str]) -> str:
+    return "".join(f"# {' '.join(note.split())}\n" for note in notes)
 
 
 def _section(key: str, value: Any) -> str:

@@ -9,7 +9,18 @@ from typing import Any, Literal
 
 from thinktwice.errors import ConfigError, nearest
 
-Script = Literal["train", "eval", "step_type", "data_agent"]
+Script = Literal[
+    "train",
+    "eval",
+    "step_type",
+    "data_agent",
+    "traj_generator",
+    "traj_to_SFT_converter",
+    "sft_trainer",
+    "traj_to_DPO_converter",
+    "dpo_trainer",
+    "evaluator_hotpot",
+]
 
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
@@ -19,7 +30,7 @@ class Flag:
     """One flag of a public script, and what becomes of it here."""
 
     names: tuple[str, ...]
-    """Its spellings, without dashes; the first is the name it is known by here."""
+    """Its spellings, without the dashes before them; the first is the name it is known by here."""
     scripts: tuple[Script, ...]
     kind: type | tuple[str, ...]
     """bool, int, float, str, or the values there are."""
@@ -35,6 +46,23 @@ class Flag:
     """Values that change nothing: the refused flag may be given with them."""
     secret: bool = False
     """Its value is shown in no message."""
+    place: bool = False
+    """It has no dashes: it is a word at its place, in the order of the table."""
+    words: int = 1
+    """How many values follow; 0: a switch that takes none."""
+    short: str = ""
+    """Its one letter, without the dash."""
+
+    @property
+    def key(self) -> str:
+        """What its value is called in a program."""
+        return self.names[0].replace("-", "_")
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        """How it is written on a command line."""
+        long = tuple(name.upper() if self.place else f"--{name}" for name in self.names)
+        return (*long, f"-{self.short}") if self.short else long
 
     def read(self, text: str) -> Any:
         """Return a value as it was typed on a command line.
@@ -42,7 +70,7 @@ class Flag:
         Raises:
             ConfigError: it is of another kind, or none of the values there are.
         """
-        name = f"--{self.names[0]}"
+        name = self.spelled[0]
         if isinstance(self.kind, tuple):
             if text not in self.kind:
                 raise ConfigError(f"{name} {text!r} is none of its values.{nearest(text, self.kind)}")
@@ -118,43 +146,72 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 
 
 def read_flags(words: Sequence[str], flags: Sequence[Flag], script: Script) -> dict[str, Any]:
-    """Return the flags that a command line gives, by the first of their names.
+    """Return what a command line gives, by `Flag.key`.
 
-    A switch without a value is on; `--flag=value` and dashes for underscores are read as Hugging Face's parser does.
+    A switch without a value is on; `--flag=value` and dashes for underscores are read as the public parsers do.
 
     Raises:
         ConfigError: an unknown flag, with the nearest name; a missing or unreadable value; a refused flag.
     """
-    known = {name: flag for flag in flags if script in flag.scripts for name in flag.names}
+    here = [flag for flag in flags if script in flag.scripts]
+    places = [flag for flag in here if flag.place]
+    known = {name.replace("-", "_"): flag for flag in here if not flag.place for name in flag.names}
+    letters = {f"-{flag.short}": flag for flag in here if flag.short}
     given: dict[str, Any] = {}
     rest, word = list(words), str(script)
     while rest:
         before, word = word, rest.pop(0)
-        if not word.startswith("--"):  # it is not shown: it could be a key
+        name, equals, value = word.removeprefix("--").partition("=")
+        values = [value] if equals else []
+        if word in letters:
+            flag = letters[word]
+        elif word.startswith("--"):
+            flag = _named(name, known, flags, script)
+        elif places and not word.startswith("-"):
+            flag, values = places.pop(0), [word]
+        else:  # it is not shown: it could be a key
             raise ConfigError(f"after {before} comes a word that is no --flag; a value may hold no space.")
-        name, equals, value = word[2:].partition("=")
-        name = name.replace("-", "_")
-        if name not in known:
-            elsewhere = sorted({s for flag in flags if name in flag.names for s in flag.scripts})
-            other = f" It is a flag of {' and '.join(elsewhere)}." if elsewhere else nearest(name, known)
-            raise ConfigError(f"{script} has no flag --{name}.{other}")
-        flag = known[name]
-        if not equals:
-            alone = not rest or rest[0].startswith("--")
-            if alone and flag.kind is not bool:
-                raise ConfigError(f"--{name} needs a value.")
-            value = "true" if alone else rest.pop(0)
-        read = flag.read(value)
-        if flag.refused and read not in flag.harmless:
-            said = "" if flag.secret or flag.kind is bool else f" {read!r}"
-            raise ConfigError(f"--{name}{said}: {flag.refused}")
-        if flag.names[0] in given and given[flag.names[0]] != read:
-            raise ConfigError(f"--{flag.names[0]} is given twice, and differently; keep one.")
-        given[flag.names[0]] = read
+        if not values:
+            values = _values(word, flag, rest)
+        read = [flag.read(value) for value in values]
+        _give(given, flag, tuple(read) if flag.words > 1 else read[0])
+    if places:
+        raise ConfigError(f"{script} needs {' '.join(flag.spelled[0] for flag in places)} too.")
     return given
+
+
+def _named(name: str, known: Mapping[str, Flag], flags: Sequence[Flag], script: Script) -> Flag:
+    """Return the flag of a name; ConfigError when this script has none."""
+    found = known.get(name.replace("-", "_"))
+    if found is None:
+        elsewhere = sorted({s for flag in flags if name in flag.names for s in flag.scripts})
+        other = f" It is a flag of {' and '.join(elsewhere)}." if elsewhere else nearest(name, known)
+        raise ConfigError(f"{script} has no flag --{name}.{other}")
+    return found
+
+
+def _values(word: str, flag: Flag, rest: list[str]) -> list[str]:
+    """Take the values that follow a flag off the rest."""
+    following = next((i for i, other in enumerate(rest) if re.match(r"--?[A-Za-z]", other)), len(rest))
+    if flag.words == 0 or (flag.kind is bool and not following):
+        return ["true"]
+    if following < flag.words:
+        raise ConfigError(f"{word} needs {'a value' if flag.words == 1 else f'{flag.words} values'}.")
+    taken, rest[:] = rest[: flag.words], rest[flag.words :]
+    return taken
+
+
+def _give(given: dict[str, Any], flag: Flag, read: Any) -> None:
+    """Enter a value; ConfigError when it is refused, or contradicts one before."""
+    if flag.refused and read not in flag.harmless:
+        said = "" if flag.secret or flag.kind is bool else f" {read!r}"
+        raise ConfigError(f"{flag.spelled[0]}{said}: {flag.refused}")
+    if flag.key in given and given[flag.key] != read:
+        raise ConfigError(f"{flag.spelled[0]} is given twice, and differently; keep one.")
+    given[flag.key] = read
 
 
 def told(given: Mapping[str, Any], flags: Sequence[Flag], script: Script) -> list[str]:
     """Return what is different about the given flags, a sentence each."""
-    differing = {flag.names[0]: flag.differs for flag in flags if script in flag.scripts and flag.differs}
-    return [f"--{name}: {differing[name]}" for name in given if name in differing]
+    differing = {flag.key: flag for flag in flags if script in flag.scripts and flag.differs}
+    return [f"{differing[key].spelled[0]}: {differing[key].differs}" for key in given if key in differing]
