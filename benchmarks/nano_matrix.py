@@ -2,10 +2,11 @@
 
     python benchmarks/nano_matrix.py runs/nano-0 runs/nano-1 runs/nano-2    # run what is missing, then print the tables
     python benchmarks/nano_matrix.py ... --only runs/nano-1                 # one base alone, for a second process
+    python benchmarks/nano_matrix.py nano-wiki --recipe recipes/planning.yaml --runs runs/planning-matrix
 
-A base is a directory written by `thinktwice pretrain seed=N --out DIR`. Every cell is a run of the recipe with another
-`model.path` and `seed`; killed and called again, it goes on. Intervals are over bases, seeds and problems
-(`stats.replicated_difference`).
+A base is a directory written by `thinktwice pretrain seed=N --out DIR`, or a bundled model. Every cell is a run of the
+recipe with another `model.path` and `seed`; killed and called again, it goes on. Intervals are over bases, seeds and
+problems (`stats.replicated_difference`).
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 from pathlib import Path
 
 from thinktwice.config import Recipe, load, parse
+from thinktwice.nano import BUNDLED
 from thinktwice.pipeline import run_recipe
 from thinktwice.records import Summary, TraceRecord
 from thinktwice.run import Run
@@ -44,7 +46,8 @@ def main() -> None:
     for base, seed in cells:
         if options.only and base != options.only:
             continue
-        words = [f"model.path={stable(base).resolve()}", f"seed={seed}", *options.set]
+        model = base if str(base) in BUNDLED else stable(base).resolve()
+        words = [f"model.path={model}", f"seed={seed}", *options.set]
         target = place(options.runs, base, seed)
         run_recipe(load(Recipe, options.recipe, words), target)
         print(target, flush=True)
@@ -67,6 +70,9 @@ def table(runs: Path, cells: list[tuple[Path, int]], recipe: Recipe) -> str:
     lines.append("|---|" + "---|" * len(levels))
     head = recipe.headline
     assert head is not None
+    # Seeds of one base are alike; where there is one base only, they are all the variety there is.
+    several = len({base for base, _ in cells}) > 1
+    clusters = [str(base if several else seed) for base, seed in cells]
     pairs = [(head.a, arm) for arm in recipe.arms if arm != head.a]
     pairs += [(head.through, head.b)] if head.through else []
     scores = {
@@ -78,7 +84,7 @@ def table(runs: Path, cells: list[tuple[Path, int]], recipe: Recipe) -> str:
         for level in levels:
             keys = [key for key in scores[a][0] if key[0] == level]
             sides = [[[run[key] for key in keys] for run in scores[arm]] for arm in (a, b)]
-            found = replicated_difference(*sides, clusters=[str(base) for base, _ in cells])
+            found = replicated_difference(*sides, clusters=clusters)
             shown.append(f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
         lines.append(f"| {a} − {b} | " + " | ".join(shown) + " |")
     lines += [
