@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 from thinktwice.errors import ThinkTwiceError
 from thinktwice.methods.react.episode import OPEN, SEARCH
@@ -83,16 +84,24 @@ def then(result: "Future[Found]", do: Callable[[Found], tuple[int, ...]]) -> "Fu
     return made
 
 
-def show(found: Found, budget: int, render: Render, note: str = "") -> tuple[str, tuple[str, ...]]:
+Count = Callable[[str], int]
+"""How many tokens a text has."""
+
+
+def counter(render: Render) -> Count:
+    """Return a count that remembers: pages are met, and cut at the same places, again and again."""
+    return lru_cache(1 << 16)(lambda text: len(render.encode(text)))
+
+
+def show(
+    found: Found, budget: int, render: Render, note: str = "", count: Count | None = None
+) -> tuple[str, tuple[str, ...]]:
     """Return the text of an observation within `budget` tokens, and the titles of the pages it shows something of.
 
     A page's text follows its title, unless it begins with it. Where all is too long each page gets a fair share, and
     what one does not need goes to those after it.
     """
-
-    def count(text: str) -> int:
-        return len(render.encode(text))
-
+    count = count or counter(render)
     first = [note] if note else []
     if not found.passages:
         return _clip("\n".join([*first, found.message]), budget, render), ()
@@ -104,12 +113,13 @@ def show(found: Found, budget: int, render: Render, note: str = "") -> tuple[str
     spared = budget - count(CUT)  # since a page that has no room at all must be told of too
     for index, (title, text) in enumerate(paragraphs):
         room = (spared - count("\n".join([*lines, ""]))) // (len(paragraphs) - index)
-        line = text if count(text) <= room else _sentences(text, room, render)
+        line = text if count(text) <= room else _sentences(text, room, render, count)
         if line and count("\n".join([*lines, line])) <= spared:
             lines.append(line)
             titles.append(title)
     text = "\n".join(lines)
-    return _clip(text if CUT in text else text + CUT, budget, render), tuple(titles)
+    text = text if CUT in text else text + CUT
+    return (text if count(text) <= budget else _clip(text, budget, render)), tuple(titles)
 
 
 def _paragraph(passage: Passage) -> str:
@@ -117,10 +127,10 @@ def _paragraph(passage: Passage) -> str:
     return text if text.startswith(passage.title) else f"{passage.title}: {text}".rstrip(": ")
 
 
-def _sentences(text: str, room: int, render: Render) -> str:
+def _sentences(text: str, room: int, render: Render, count: Count) -> str:
     """Return as many whole sentences as there is room for with the mark, or the beginning of the first."""
     ends = [found.start() for found in _SENTENCE.finditer(text)]
-    fitting = bisect_right(ends, room, key=lambda end: len(render.encode(text[:end] + CUT)))
+    fitting = bisect_right(ends, room, key=lambda end: count(text[:end] + CUT))
     if fitting:
         return text[: ends[fitting - 1]] + CUT
     return _clip(text[: ends[0]] if ends else text, room, render, CUT)

@@ -9,7 +9,7 @@ import numpy as np
 from thinktwice.methods.react.episode import ANSWER, SEARCH, Turn
 from thinktwice.methods.react.grammar import Grammar, Reading
 from thinktwice.methods.react.guard import WARNINGS, Guard
-from thinktwice.methods.react.observation import ERROR, Desk, Found, show, then
+from thinktwice.methods.react.observation import ERROR, Desk, Found, counter, show, then
 from thinktwice.render import Render
 from thinktwice.types import Append, Completion, Edit, Rewind, RowView, Step, StepKind, Stop, Trace, Wait
 
@@ -68,6 +68,7 @@ class Referee:
         self.opening: tuple[int, ...] = grammar.force() if limits.max_turns == 0 else ()
         """The beginning of an answer that is asked for at once, part of the prompt."""
         self._force = grammar.force()
+        self._count = counter(grammar.render)
         self._past: dict[bytes, Past] = {}
 
     def edit(self, row: RowView, drawn: int) -> Edit | None:
@@ -145,7 +146,7 @@ class Referee:
             kind = guard.after(past.turns, [passage.title for passage in result.passages])
         # A ban gives way in the end; then it warns.
         note = WARNINGS[kind] if kind and guard.mode in ("warn", "ban") else ""
-        text, sources = show(result, self.limits.observation_tokens, render, note)
+        text, sources = show(result, self.limits.observation_tokens, render, note, self._count)
         error = text.removeprefix(ERROR) if result.message.startswith(ERROR) else ""
         turn = Turn(found.thought, found.tool, found.argument, text, sources, error=error)
         turns = (*past.turns, turn)

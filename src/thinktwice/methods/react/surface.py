@@ -59,6 +59,11 @@ class Surface:
                 text += part
         return (*ids, *self.encode(text))
 
+    @cached_property
+    def _impostors(self) -> dict[int, str]:
+        """What looks like a sign in a text and is none."""
+        return {_FIRST + number: "\ufffd" for number in range(len(self.marks))}
+
     def text(self, token_ids: Sequence[int]) -> str:
         """Decode ids, with a sign for each mark that is an id."""
         signs = self._signs
@@ -66,20 +71,21 @@ class Surface:
             return self.render.text(token_ids)
         text, start = "", 0
         for index in [*(i for i, token_id in enumerate(token_ids) if token_id in signs), len(token_ids)]:
-            plain = self.render.text(token_ids[start:index])
-            text += "".join("\ufffd" if _FIRST <= ord(c) < _FIRST + len(self.marks) else c for c in plain)
+            if index > start:
+                text += self.render.text(token_ids[start:index]).translate(self._impostors)
             text += signs[token_ids[index]] if index < len(token_ids) else ""
             start = index + 1
         return text
 
-    def index(self, token_ids: Sequence[int], offset: int) -> int:
+    def index(self, token_ids: Sequence[int], text: str, offset: int) -> int:
         """Return which id spells the character at an offset of their text; the number of ids when none does."""
-        if self._signs:  # beside a sign that is easily said
-            text, signs = self.text(token_ids), set(self._signs.values())
+        signs = self._signs
+        if signs:  # beside a sign that is easily said
+            known = set(signs.values())
             for place, after in ((offset, 0), (offset - 1, 1)):
-                if 0 <= place < len(text) and text[place] in signs:
-                    number = sum(c in signs for c in text[:place])
-                    return [i for i, token_id in enumerate(token_ids) if token_id in self._signs][number] + after
+                if 0 <= place < len(text) and text[place] in known:
+                    number = sum(c in known for c in text[:place])
+                    return [i for i, token_id in enumerate(token_ids) if token_id in signs][number] + after
         return bisect_right(range(len(token_ids)), offset, key=lambda i: len(self.text(token_ids[: i + 1])))
 
     def holding(self, character: str) -> frozenset[int]:

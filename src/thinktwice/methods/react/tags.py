@@ -97,7 +97,7 @@ class Tags:
             start = opened[-1].start() if opened else found.start()
             error = self._no_action()
             return Reading(
-                text[:start].strip(), "", "", error, self.surface.index(ids, start), tail=text[found.end() :]
+                text[:start].strip(), "", "", error, self.surface.index(ids, text, start), tail=text[found.end() :]
             )
         first, last = opened[-1].end(), found.start()
         argument = text[first:last]
@@ -105,8 +105,8 @@ class Tags:
             text[: opened[-1].start()].strip(),
             names[found[0]],
             argument.strip(),
-            action=self.surface.index(ids, opened[-1].start()),
-            query=self.surface.index(ids, first + len(argument) - len(argument.lstrip())),
+            action=self.surface.index(ids, text, opened[-1].start()),
+            query=self.surface.index(ids, text, first + len(argument) - len(argument.lstrip())),
             tail=text[found.end() :],
         )
 

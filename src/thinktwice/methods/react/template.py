@@ -117,8 +117,8 @@ class Template:
                 thought.strip(),
                 ANSWER,
                 argument.strip(),
-                action=self.surface.index(ids, len(thought) if said else place),
-                query=self.surface.index(ids, place),
+                action=self.surface.index(ids, text, len(thought) if said else place),
+                query=self.surface.index(ids, text, place),
             )
         tail = text[end + len(closing) :]
         if not 0 <= start < end:
@@ -135,8 +135,8 @@ class Template:
             text[:start].strip(),
             tool,
             argument.strip(),
-            action=self.surface.index(ids, start),
-            query=self.surface.index(ids, place),
+            action=self.surface.index(ids, text, start),
+            query=self.surface.index(ids, text, place),
             tail=tail,
         )
 
@@ -171,7 +171,7 @@ class Template:
     def _unread(self, ids: Sequence[int], text: str, start: int, what: str, tail: str) -> Reading:
         example = json.dumps({"name": self.tools[0], "arguments": {PARAMETERS[self.tools[0]]: "…"}}, ensure_ascii=False)
         error = f"{what}. Between the marks of a call write JSON, for example {example}."
-        return Reading(text[:start].strip(), "", "", error, self.surface.index(ids, start), tail=tail)
+        return Reading(text[:start].strip(), "", "", error, self.surface.index(ids, text, start), tail=tail)
 
     def _system(self) -> list[dict[str, Any]]:
         told = _TOLD if self.told is None else self.told

@@ -70,15 +70,17 @@ class Text:
         start, end = found.span()
         inside = _INSIDE.fullmatch(found[0])
         if inside is None:
-            return Reading(_thought(text[:start]), "", "", _NO_ACTION, self.surface.index(ids, start), tail=text[end:])
+            return Reading(
+                _thought(text[:start]), "", "", _NO_ACTION, self.surface.index(ids, text, start), tail=text[end:]
+            )
         name, argument = inside["name"], inside["argument"]
         place = start + inside.start("argument") + len(argument) - len(argument.lstrip())
         return Reading(
             _thought(text[:start]),
             _TOOLS.get(name.casefold(), name),
             argument.strip(),
-            action=self.surface.index(ids, start),
-            query=self.surface.index(ids, place),
+            action=self.surface.index(ids, text, start),
+            query=self.surface.index(ids, text, place),
             tail=text[end:],
         )
 
