@@ -186,6 +186,14 @@ def peak_bytes(step: Callable[[], object], first: Callable[[], object]) -> int:
     return max(0, most[0] - before)
 
 
+def memory_alone(size: Size, folder: Path, way: str) -> int:
+    """Return the peak memory of a step in a process of its own, in bytes."""
+    options = [f"--{name}={value}" for name, value in asdict(size).items()]
+    words = [sys.executable, __file__, *options, "--memory-of", way, "--folder", str(folder)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, env=RETURNED)
+    return int(done.stdout.splitlines()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in asdict(Size()).items():
@@ -205,14 +213,21 @@ def main() -> None:
         measure(size, options.rounds, Path(name), options.out)
 
 
-def measure(size: Size, rounds: int, folder: Path, out: Path | None) -> None:
+def measure(
+    size: Size,
+    rounds: int,
+    folder: Path,
+    out: Path | None,
+    measure_memory: Callable[[Size, Path, str], int] | None = None,
+) -> None:
     """Compare the ways, then time them."""
+    measure_memory = measure_memory or memory_alone
     ways = {way: build(size, folder, way) for way in WAYS}
     found = {}
     for way, (loss, gradients) in ways.items():
         value = loss()
         value.backward()
-        found[way] = float(value), {name: g.clone() for name, g in gradients().items()}
+        found[way] = float(value.detach()), {name: g.clone() for name, g in gradients().items()}
     straight_loss, straight = found["straightforward"]
     for way, (value, gradients) in found.items():
         norm = sum(float(g.pow(2).sum()) for g in straight.values()) ** 0.5
@@ -226,19 +241,7 @@ def measure(size: Size, rounds: int, folder: Path, out: Path | None) -> None:
             start = time.perf_counter()
             loss().backward()
             seconds[way].append(time.perf_counter() - start)
-    settings = [f"--{name}={value}" for name, value in asdict(size).items()]
-    memory = {
-        way: int(
-            subprocess.run(
-                [sys.executable, __file__, *settings, "--memory-of", way, "--folder", str(folder)],
-                check=True,
-                capture_output=True,
-                text=True,
-                env=RETURNED,
-            ).stdout.splitlines()[-1]
-        )
-        for way in WAYS
-    }
+    memory = {way: measure_memory(size, folder, way) for way in WAYS}
     _, verifier, _ = load_verifier(folder, Training(mode="lora"), moves=True)
     slow = Verifier(verifier.model, switch=verifier.switch, fast=False)
     choices = make_choices(replace(size, items=2 * size.items), seed=1)

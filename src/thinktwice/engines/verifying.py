@@ -1,5 +1,6 @@
 """A saved verifier's adapters on a model: nobody's turn is the base as it is."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ class Adapters:
         """Load every adapter of a saved verifier over its base, and switch them off."""
         self.model: Any = model
         self.saved = saved
-        for name in saved.adapters:
-            self.model.load_adapter(str(folder / name), adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*multiple adapters in the model.*")  # as many as there are roles
+            for name in saved.adapters:
+                self.model.load_adapter(str(folder / name), adapter_name=name)
         self.rest()
 
     def __call__(self, role: Role) -> None:
