@@ -56,6 +56,11 @@ def faults(line: str) -> Iterator[str]:
     name, *words = shlex.split(line, comments=True)[1:]
     if name.startswith("-") or name == "COMMAND":
         return
+    if words and f"{name} {words[0]}" in known():
+        name, words = f"{name} {words[0]}", words[1:]
+    elif words and name in groups() and not words[0].startswith("-"):
+        yield f"`{line}`: {name} has no command {words[0]!r}"
+        return
     if name not in known():
         yield f"`{line}`: there is no command {name!r}"
         return
@@ -73,11 +78,25 @@ def faults(line: str) -> Iterator[str]:
 
 @cache
 def known() -> dict[str, set[str]]:
-    """Return the options of every command."""
+    """Return the options of every command; those of a group stand under both names, as `corpus build`."""
     from thinktwice.cli import build
 
-    application: Any = typer.main.get_command(build())
-    return {
-        name: {"--help", "-h", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
-        for name, command in application.commands.items()
-    }
+    return {name: options(command) for name, command in every(typer.main.get_command(build()))}
+
+
+def groups() -> set[str]:
+    """Return the commands that have commands of their own."""
+    return {name.partition(" ")[0] for name in known() if " " in name}
+
+
+def every(application: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every command of an application with its whole name, a group before what is in it."""
+    for name, command in application.commands.items():
+        yield name, command
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", below) for inner, below in every(command))
+
+
+def options(command: Any) -> set[str]:
+    """Return how the options of a command are spelled."""
+    return {"--help", "-h", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}

@@ -152,9 +152,8 @@ def commands() -> str:
     """Return every command of the command line: usage, what it does, arguments and options, an example."""
     from thinktwice.cli import build
 
-    application: Any = typer.main.get_command(build())
     parts = []
-    for name, command in application.commands.items():
+    for name, command in every(typer.main.get_command(build())):
         with typer.Context(command, info_name=f"thinktwice {name}") as context:
             usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
         rows = []
@@ -171,11 +170,20 @@ def commands() -> str:
                 given = ""
             rows.append((", ".join(f"`{s}`" for s in spelled), given, cell(getattr(parameter, "help", None) or "")))
         example = (command.epilog or "").removeprefix("Example:").strip()
-        text = [f"## `thinktwice {name}` {{ #{name} }}", "", command.help or "", "", "```console", f"$ {usage}", "```"]
+        head = f"##{'#' * name.count(' ')} `thinktwice {name}` {{ #{name.replace(' ', '-')} }}"
+        text = [head, "", command.help or "", "", "```console", f"$ {usage}", "```"]
         text += ["", table(("argument or option", "default", "meaning"), rows)] if rows else []
         text += ["", "For example:", "", "```console", f"$ {example}", "```", ""] if example else [""]
         parts.append("\n".join(text))
     return "\n".join(parts)
+
+
+def every(application: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every command with its whole name; one that has commands of its own stands before them."""
+    for name, command in application.commands.items():
+        yield name, command
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", below) for inner, below in every(command))
 
 
 def notebook(path: str) -> str:
@@ -242,9 +250,7 @@ def migration(method: str) -> str:
         parts += [flag.differs[:1].upper() + flag.differs[1:]] if flag.differs else []
         but = f" (but for {', '.join(unless)})" if unless else ""
         parts += [f"**Refused**{but}: {flag.refused}"] if flag.refused else []
-        rows.append(
-            (", ".join(map(code, flag.spelled)), ", ".join(flag.scripts), cell(" ".join(parts)))
-        )
+        rows.append((", ".join(map(code, flag.spelled)), ", ".join(flag.scripts), cell(" ".join(parts))))
     return table(("flag", "of", "here"), rows)
 
 

@@ -61,6 +61,7 @@ def test_an_unknown_command_option_key_or_file_is_found() -> None:
     checks = load("checks")
     page = """
 `thinktwice runn x` and `thinktwice show --retract` and `src/thinktwice/nothing.py`
+`thinktwice corpus biuld x` and `thinktwice corpus search wiki --ks 3` and `thinktwice corpus search wiki x -k 3`
 
 ```console
 $ thinktwice run recipes/backtrack.yaml train.learning_rate=1e-3
@@ -71,7 +72,9 @@ $ thinktwice run recipes/backtrack.yaml train.lr=1e-3
     found = list(checks.findings(page))
     for part in ("command 'runn'", "option '--retract'", "nothing.py", "learning_rate", "option '--colour'"):
         assert [f for f in found if part in f], part
-    assert len(found) == 5
+    for part in ("corpus has no command 'biuld'", "corpus search has no option '--ks'"):
+        assert [f for f in found if part in f], part
+    assert len(found) == 7
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])

@@ -61,3 +61,6 @@ def test_a_limit_that_cuts_is_refused(trajectories, tmp_path):
     again = export(trajectories, "--out", tmp_path / "out", "--tokenizer", NANO, "--max-length", 20, "--allow-cut")
     assert again.exit_code == 0, again.output
     assert "--tokenizer" in str(export(trajectories, "--out", tmp_path / "o", "--max-length", 20).exception)
+    assert "length" in export(trajectories, "--out", tmp_path / "n", "--tokenizer", "nano-wiki").stdout
+    unknown = export(trajectories, "--out", tmp_path / "u", "--tokenizer", "no-such-tokenizer").exception
+    assert "cannot be loaded" in str(unknown)

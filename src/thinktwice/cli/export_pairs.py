@@ -64,9 +64,13 @@ def export_pairs(
 def _check_lengths(rows: list[tuple[str, str]], tokenizer: str, max_length: int | None, allowed: bool) -> None:
     """Print what a limit on the length would cut, and refuse it unless that was asked for."""
     from thinktwice.methods.react.budget import measure
+    from thinktwice.nano import BUNDLED, resolve
     from thinktwice.train.vocab import load_tokenizer
 
-    encode = load_tokenizer(Path(tokenizer))
+    try:
+        encode = load_tokenizer(Path(resolve(tokenizer) if tokenizer in BUNDLED else tokenizer))
+    except (OSError, ValueError):  # what transformers says of it is a page
+        raise ConfigError(f"--tokenizer {tokenizer!r} cannot be loaded; name a directory or a model's id.") from None
     options = {"add_special_tokens": False}
     spans = []
     for prompt, completion in rows:
