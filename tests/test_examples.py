@@ -1,5 +1,6 @@
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 from thinktwice.config import Recipe, load, parse
 from thinktwice.engines.scripted import ScriptedEngine
 from thinktwice.methods import build_method
+from thinktwice.methods.react.grammar import build_grammar
+from thinktwice.methods.react.written import read_episode
 from thinktwice.pipeline import run_recipe
 from thinktwice.records import Summary, TraceRecord
 from thinktwice.render import PLAIN, Render
 from thinktwice.run import Run
 from thinktwice.tasks import check_disjoint, load_task
+from thinktwice.tools.build import corpus_of
 from thinktwice.train.nano import tokenizer
 from thinktwice.types import Completion, Problem, Sampling
 
@@ -110,6 +114,29 @@ def test_a_second_thought_goes_back_to_the_least_likely_token() -> None:
     assert trace.steps[1].rewind is not None
     assert (trace.steps[1].rewind.n, trace.steps[1].rewind.ban) == (len(unsure) - 1, (unsure[1],))
     assert trace.reply == "#### 7"
+
+
+def test_the_corpus_and_the_tool_in_one_file_carry_an_episode(tmp_path: Path) -> None:
+    example = runpy.run_path(str(EXAMPLES / "add_a_corpus.py"))
+    (tmp_path / "rivers").mkdir()
+    (tmp_path / "rivers/aare.md").write_text("# Aare\nAlso: Aar, Arole\n\nThe Aare is 288 km long.\n")
+    (tmp_path / "rivers/rhone.md").write_text("# Rhone\n\nThe Rhone is 813 km long.\n")
+    pages = corpus_of(example["notes"](tmp_path), "notes")
+    tool = example["Desk"](pages)
+    assert (pages.info.documents, pages.info.redirects) == (2, 2)
+    assert tool.corpus != pages.corpus
+    grammar = build_grammar("text", Render(tokenizer()))  # type: ignore[arg-type]
+    turns = [("", "search", "Arole"), ("", "search", "Rhone"), ("", "search", "813 - 288"), ("", "answer", "525 km")]
+    other = [("", "search", "no such river"), ("", "answer", "unknown")]
+    engine = ScriptedEngine([[i for turn in each for i in grammar.act(*turn)] for each in (turns, other)])
+    first, second = example["ask"](["By how much is the Rhone longer?", "How long is it?"], engine, grammar, tool)
+    episode = read_episode(first, grammar)
+    assert [turn.sources[:1] for turn in episode.turns] == [("Aare",), ("Rhone",), ("calculator",), ()]
+    assert "813 - 288 = 525" in episode.turns[2].observation
+    assert episode.answer == "525 km"
+    assert first.corpus == tool.corpus
+    assert read_episode(second, grammar).turns[0].sources == ()  # nothing found is an observation
+    assert second.stop == "done"
 
 
 @pytest.mark.slow
