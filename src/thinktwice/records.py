@@ -123,6 +123,27 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A line of a figure."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    hollow: tuple[int, ...] = ()
+    """Points that are marked as not to be trusted, by index."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Lines over two named axes."""
+
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    diagonal: bool = False
+    """Whether x = y is drawn: where a point should lie. Both axes then run from 0 to 1."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """A table that a method makes of its own answers."""
 
@@ -134,6 +155,8 @@ class Finding:
     """What the numbers are, in a sentence or two."""
     points: tuple[tuple[float, float, str], ...] = ()
     """Places (x, y, what) of a picture that goes with the table; what is " (before)" is drawn hollow."""
+    figure: Figure | None = None
+    """Drawn below the table."""
     views: tuple[str, ...] = ()
     """By row, which of the arm's answers it counts, as a filter of the trace viewer: "failure=loop"; "" for all."""
     measures: tuple[Measure, ...] = ()

@@ -26,6 +26,8 @@ class Problem:
     """Difficulty, where the dataset knows it (arith: operations; GSM8K: solution steps); 0 where it does not."""
     choices: tuple[str, ...] = ()
     """The options of a multiple-choice question, in order."""
+    choice_ids: tuple[tuple[int, ...], ...] = ()
+    """The options as the ids they were sampled as, where the model that answers wrote them; none: text is encoded."""
     context: tuple[str, ...] = ()
     """Passages that belong to the question."""
     labels: tuple[str, ...] = ()

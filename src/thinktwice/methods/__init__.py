@@ -1,7 +1,7 @@
 """The methods, by name. A method is a value: a frozen dataclass whose fields are its configuration."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -11,7 +11,7 @@ from thinktwice.engines.base import Engine, ProbingEngine
 from thinktwice.errors import ConfigError, nearest
 from thinktwice.records import Finding, Note, Retraction, TraceRecord
 from thinktwice.render import Render
-from thinktwice.types import ControlToken, Example, Pair, Problem, Sampling, Task, Trace
+from thinktwice.types import Choice, ControlToken, Example, Pair, Problem, Sampling, Score, Task, Trace
 
 
 class Solver(Protocol):
@@ -38,8 +38,10 @@ class Method(Solver, Protocol):
 
     def examples(
         self, problems: Sequence[Problem], traces: Sequence[Trace], render: Render
-    ) -> list[Example] | list[Pair]:
-        """Turn traces into what the trainer learns: examples, or pairs of which the first is to be preferred."""
+    ) -> list[Example] | list[Pair] | list[Choice]:
+        """Turn traces into what the trainer learns: examples, pairs of which the first is to be preferred, or choices
+        between solutions.
+        """
         ...
 
 
@@ -62,6 +64,38 @@ class Fitted(Protocol):
         self, problems: Sequence[Problem], engine: Engine | None, render: Render, task: Task, seed: int, directory: Path
     ) -> "Method":
         """Fit it, save it in `directory`, and return the method that uses it."""
+        ...
+
+
+@runtime_checkable
+class Posing(Protocol):
+    """A method whose problems are made of the task's: once a run, and the same for all of its arms."""
+
+    def pose(
+        self, task: Task, engine: Engine, render: Render, seed: int, directory: Path, work: Path
+    ) -> Mapping[str, list[Problem]]:
+        """Return its problems by split, each made of problems of that split alone, with the base as the engine.
+
+        What they were made of is left in `directory`; `work` survives a kill.
+        """
+        ...
+
+    def judge(self, problem: Problem, trace: Trace) -> Score:
+        """Score an answer to one of its problems."""
+        ...
+
+    def account(
+        self,
+        directory: Path,
+        problems: Sequence[Problem],
+        records: Mapping[str, Sequence[TraceRecord]],
+        task: Task,
+        pair: tuple[str, str] | None,
+    ) -> tuple[Finding, ...]:
+        """Return what all arms together say, and what was known beforehand.
+
+        `pair` is the headline's, and `task` has the score of the questions that the problems are made of.
+        """
         ...
 
 
@@ -113,6 +147,8 @@ METHODS = {
     "backtrack": "thinktwice.methods.backtrack:Backtrack",
     "planning": "thinktwice.methods.planning:Planning",
     "react": "thinktwice.methods.react:React",
+    "transplant": "thinktwice.methods.transplant:Transplant",
+    "probe": "thinktwice.methods.transplant.probe:Probe",
 }
 
 

@@ -17,9 +17,10 @@ from typing import Any, cast
 from thinktwice.answer import base_directory, load_engine, plain_base
 from thinktwice.config import Recipe, merge, parse, to_dict
 from thinktwice.errors import ConfigError, DataError
-from thinktwice.methods import Calibrated, Explaining, Fitted, Method, Silenced, build_method
+from thinktwice.methods import Calibrated, Explaining, Fitted, Method, Posing, Silenced, build_method
 from thinktwice.methods.baseline import Baseline
 from thinktwice.pipeline.generations import write_generations
+from thinktwice.pipeline.posing import pose, read_posed
 from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
 from thinktwice.records import Note, TraceRecord
 from thinktwice.render import Render
@@ -66,7 +67,14 @@ def run_recipe(
         bench.tell(run, Progress("summary", 0.0))
         render = bench.render(run.root / "stages" / "base")
         results = Results(
-            run, recipe, bench.task, bench.methods, bench.problems, render, lambda name: bench.weights(run, name)
+            run,
+            recipe,
+            bench.task,
+            bench.methods,
+            bench.problems,
+            render,
+            lambda name: bench.weights(run, name),
+            bench.poser,
         )
         run.write_summary(to_dict(results.summarise()))
     return root
@@ -79,7 +87,7 @@ def train_arm(recipe: Recipe, root: Path, arm: str, *, progress: Listener | None
         raise ConfigError(f"arm {arm!r} trains no weights of its own. Arms that do: {', '.join(trainable)}.")
     bench = Bench(recipe, progress or (lambda _: None))
     with Run.open(root, to_dict(recipe)) as run:
-        run.begin(["base", *bench.training_stages(arm)], device_memory)
+        run.begin([*bench.first_stages, *bench.training_stages(arm)], device_memory)
         bench.prepare(run)
         return bench.weights(run, arm)
 
@@ -108,7 +116,11 @@ class Bench:
                 others = [token.token for token in self.control_tokens if token.token not in own]
                 silenced = tuple(dict.fromkeys((*method.silenced, *others)))
                 self.methods[name] = replace(cast(Any, method), silenced=silenced)
+        own = build_method(recipe.method.name, recipe.method.options)
+        self.poser: Posing | None = own if isinstance(own, Posing) else None
+        """The recipe's method, where it has problems of its own."""
         self.task: Task = load_task(recipe.task.name, **recipe.task.options)
+        """The recipe's task; once its problems are posed, those."""
         check_disjoint(self.task)
         self._loaded: tuple[Path, Any, Render] | None = None
 
@@ -119,7 +131,7 @@ class Bench:
 
     def plan(self) -> list[str]:
         """List every stage in the order they are done."""
-        stages = ["base"]
+        stages = [*self.first_stages]
         for name, arm in self.recipe.arms.items():
             source = arm.weights or name
             if self.recipe.arms[source].trained:
@@ -128,6 +140,11 @@ class Bench:
                 stages.append(f"calibrate-{name}")
             stages.append(f"solve-{name}")
         return [*dict.fromkeys(stages), "summary"]
+
+    @property
+    def first_stages(self) -> list[str]:
+        """What every arm stands on: the base, and the problems where the method makes its own."""
+        return ["base"] if self.poser is None else ["base", "pose"]
 
     def training_stages(self, name: str) -> list[str]:
         """List what leads to an arm's own weights, those it starts from included, in the order it is done."""
@@ -156,7 +173,7 @@ class Bench:
     # -- stages --------------------------------------------------------------------------------------------------------
 
     def prepare(self, run: Run) -> None:
-        """Give the base model the control tokens of every arm, untrained, and save it."""
+        """Give the base model the control tokens of every arm, untrained, and save it; have the problems posed."""
 
         def work(stage: Stage) -> None:
             from thinktwice.train import vocab
@@ -166,6 +183,20 @@ class Bench:
             vocab.prepare_base(base, stage.path, self.control_tokens, seed=self.recipe.seed)
 
         run.stage("base", work)
+        if self.poser is not None:
+            self._pose(run, self.poser)
+
+    def _pose(self, run: Run, poser: Posing) -> None:
+        """Replace the task's problems by the method's own, made once for all arms."""
+
+        def work(stage: Stage) -> None:
+            self.tell(run, Progress("pose", 0.0))
+            engine, render = self.engine(run.root / "stages" / "base")
+            pose(poser, self.task, engine, render, self.recipe.seed, stage)
+
+        path = run.stage("pose", work, after=["base"])
+        self.task = replace(self.task, splits=read_posed(path), oracle=None)
+        check_disjoint(self.task)
 
     def weights(self, run: Run, name: str) -> Path:
         """Return the directory of the model an arm runs on, training it first where it must be."""
@@ -174,7 +205,7 @@ class Bench:
             return self.weights(run, arm.weights)
         if not arm.trained:
             return run.root / "stages" / "base"
-        method, before = self.methods[name], ["base"]
+        method, before = self.methods[name], [*self.first_stages]
         if arm.start is not None:
             self.weights(run, arm.start)
             before.append(f"train-{arm.start}")
@@ -225,7 +256,11 @@ class Bench:
         work = stage.scratch / "fit"
         evaluate = self._examiner(method, render, stage) if self.recipe.evaluation.num_test else None
         settings, over = self.settings[name], None if start == base else start.resolve()
-        model = fit(examples, base.resolve(), work, settings, progress=report, evaluate=evaluate, start=over)
+        dev: list[Any] = []
+        if self.poser is not None:  # what is chosen between is learned, and held out, in one form
+            held = self.task.splits["dev"]
+            dev = [*method.examples(held, method.collect(held, None, render, self.task, self.recipe.seed), render)]
+        model = fit(examples, base.resolve(), work, settings, dev=dev, progress=report, evaluate=evaluate, start=over)
         model.rename(stage.path / "model")
         for path in work.iterdir():
             if path.is_file():
@@ -278,9 +313,10 @@ class Bench:
         method = self.with_matched_tokens(run, name, self.calibrated(run, name))
         source = weights.parent.name if weights.name == "model" else weights.name
         inputs = {"method": to_dict(method), "decode": to_dict(self.recipe.decode)}
+        after = [source] if self.poser is None else [source, "pose"]
 
         def work(stage: Stage) -> None:
-            rows = run.traces(name, inputs=inputs, after=[source])
+            rows = run.traces(name, inputs=inputs, after=after)
             total = [(level, p) for level in self.recipe.evaluation.levels for p in self.problems("test", level)]
             left = [(level, p) for level, p in total if key_of(level, p) not in rows.done]
             self._tell_solved(run, name, len(total) - len(left), len(total))
@@ -304,7 +340,7 @@ class Bench:
                 [(p.prompt, replies[key_of(level, p)], p.solution or p.answer) for level, p in total],
             )
 
-        run.stage(f"solve-{name}", work, inputs=inputs, after=[source], traces=[name])
+        run.stage(f"solve-{name}", work, inputs=inputs, after=after, traces=[name])
 
     def _tell_solved(self, run: Run, name: str, done: int, total: int, rate: float | None = None) -> None:
         note = f"{done} of {total} problems"
@@ -330,6 +366,8 @@ class Bench:
         """Score a trace; one that ended in an error is not scored, which is counted, not hidden."""
         if trace.stop == "error":
             return Score(0.0, None, trace.error or "the row failed", scored=False)
+        if self.poser is not None:
+            return self.poser.judge(problem, trace)
         return self.task.score(problem, trace.conclusion)
 
     def with_matched_tokens(self, run: Run, name: str, method: Method) -> Method:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from thinktwice.config import Recipe, parse
 from thinktwice.errors import RunError
-from thinktwice.methods import Method, Observed, Retracting
+from thinktwice.methods import Method, Observed, Posing, Retracting
 from thinktwice.records import Cell, Comparison, Finding, Retraction, Summary, Threshold, ThresholdPoint, TraceRecord
 from thinktwice.render import Render
 from thinktwice.run import Run, read_json
@@ -28,6 +28,8 @@ class Results:
     render: Render
     weights: Callable[[str], Path]
     """The model that an arm answered with."""
+    poser: Posing | None = None
+    """The recipe's method, where it makes its own problems."""
 
     def summarise(self) -> Summary:
         """Read every trace back and count."""
@@ -97,10 +99,17 @@ class Results:
     def _findings(self, records: Mapping[str, Sequence[TraceRecord]]) -> dict[str, tuple[Finding, ...]]:
         problems = [p for level in self.recipe.evaluation.levels for p in self.problems("test", level)]
         observed = {name: m for name, m in self.methods.items() if isinstance(m, Observed)}
-        return {
+        found = {
             name: method.findings(problems, records[name], self.render, self.task, self.weights(name))
             for name, method in observed.items()
         }
+        if self.poser is not None:
+            head = self.recipe.headline
+            first = head.a if head else next(iter(self.recipe.arms))
+            pair = (head.a, head.b) if head else None
+            shared = self.poser.account(self.run.root / "stages" / "pose", problems, records, self.task, pair)
+            found[first] = (*shared, *found.get(first, ()))
+        return found
 
     def _threshold(self) -> Threshold | None:
         head = self.recipe.headline

@@ -180,6 +180,7 @@ class _Loop:
                     eta_s=eta,
                     dev_loss=measured,
                     eval_acc=accuracy,
+                    eval_slot=getattr(self.objective, "commonest", None) if accuracy is not None else None,
                     preference=preference,
                     dev_preference=self.dev_preference if measured is not None else None,
                 )

@@ -51,6 +51,8 @@ class StepReport:
     """Loss on dev after this step; None where it was not measured."""
     eval_acc: float | None = None
     """Share of dev problems answered right after this step; None where none were answered."""
+    eval_slot: float | None = None
+    """Of choices: the share of the commonest slot among the verdicts on dev; near 1, the evaluation is a constant's."""
     preference: Preference | None = None
     """Of the step's pairs; None where examples are learned from."""
     dev_preference: Preference | None = None
@@ -118,6 +120,7 @@ def write_trainer_state(metrics: Path, path: Path) -> None:
             {"step": taken, "loss": row["loss"], "learning_rate": row["lr"], "grad_norm": row["grad_norm"], **learned}
         )
         measured = {"eval_loss": row.get("dev_loss"), "eval_acc": row.get("eval_acc")}
+        measured["eval_slot"] = row.get("eval_slot")
         measured |= {f"eval_{theirs}": row.get(f"dev_{ours}") for ours, theirs in PAIR_NAMES.items()}
         if known := {name: value for name, value in measured.items() if value is not None}:
             history.append({"step": taken, **known})

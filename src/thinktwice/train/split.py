@@ -10,6 +10,7 @@ adapter. With `recompute` phase 1 keeps no graph and phase 3 reads the texts aga
 instead of both, for one more forward pass of the arguer. The gradients are those of both readers in one graph.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, cast
@@ -19,18 +20,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thinktwice.decode.transplant import ChoiceBatch, Verifier, option_logprobs
+from thinktwice.train.processes import Processes
 from thinktwice.train.settings import Training
+
+
+SLOTS = 64
+"""Options that are told apart in counting how often each is chosen."""
 
 
 class ChoiceObjective:
     """Computes the summed negative log-likelihood of the right identifiers of a batch. Law: `backward` trains both."""
 
-    def __init__(self, verifier: Verifier, settings: Training) -> None:
+    def __init__(self, verifier: Verifier, settings: Training, processes: Processes | None = None) -> None:
         """Take the readers. `arguer` and `loss_over` decide what is learned, `gradient_checkpointing` how."""
         self.verifier, self.settings = verifier, settings
+        self.processes = processes or Processes()
         self.recompute = settings.gradient_checkpointing
         self._anchor = torch.zeros((), requires_grad=True)
         self._seen, self._right = 0, 0.0
+        self._slots: Counter[int] = Counter()
+        self.commonest: float | None = None
+        """Share of the commonest slot among the verdicts of the last `accuracy`: near 1, a constant answered."""
 
     def __call__(self, batch: ChoiceBatch) -> Tensor:
         """Return the scalar loss, fp32; its gradients go into the adapters when `backward` reaches it."""
@@ -46,8 +56,12 @@ class ChoiceObjective:
 
     def accuracy(self) -> float:
         """Return the share of choices got right without gradients since this was last asked; a tie is half right."""
-        seen, right, self._seen, self._right = self._seen, self._right, 0, 0.0
-        return right / max(seen, 1)
+        counts = [self._right, float(self._seen), *(float(self._slots[slot]) for slot in range(SLOTS))]
+        right, seen, *slots = self.processes.sum(counts, self.verifier.model.device)
+        self.commonest = max(slots) / max(seen, 1.0)
+        self._seen, self._right = 0, 0.0
+        self._slots.clear()
+        return right / max(seen, 1.0)
 
     def _read(
         self, batch: ChoiceBatch, open_contexts: ExitStack, learns: bool
@@ -93,6 +107,7 @@ class ChoiceObjective:
             tied_B = (logprobs_BO == best_B[:, None]).sum(-1)
             hit_B = logprobs_BO.gather(1, right_B[:, None])[:, 0] == best_B
             self._seen += len(right_B)
+            self._slots.update(logprobs_BO.argmax(-1).tolist())
             self._right += float((hit_B / tied_B).sum())
         if self.settings.loss_over == "options":
             return F.nll_loss(logprobs_BO, right_B, reduction="sum")

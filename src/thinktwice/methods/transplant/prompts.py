@@ -179,6 +179,15 @@ def check_moves(choice: Choice) -> None:
             )
 
 
+def check_rows(rows: str) -> None:
+    """Refuse a rule for rows that there is not.
+
+    Raises:
+        ConfigError: naming the rules that there are.
+    """
+    _rule(rows)
+
+
 def _rule(rows: str) -> tuple[str, float]:
     """Return the rule and the share of a candidate that is cut off its end."""
     rule, _, percent = rows.partition(":")
