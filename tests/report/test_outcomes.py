@@ -56,7 +56,7 @@ def test_the_packed_table_says_the_same_of_every_pair() -> None:
     assert dict(zip(level["keys"], zip(*level["right"], strict=True), strict=True)) == {
         "p1": ("1", "1"), "p2": ("1", "0"), "p3": ("0", "1"), "p4": ("0", "0"), "p5": ("1", "-"),
     }  # fmt: skip
-    assert level["pairs"] == [[0, 1, 1.0, [-0.1, 0.3]]]  # turned round: a minus b
+    assert level["pairs"] == [[0, 1, 1.0, [0.1, -0.1, 0.3]]]  # turned round: a minus b
 
 
 def test_tokens_are_counted_as_they_were_paid_for() -> None:

@@ -189,7 +189,8 @@ def test_failures_are_counted_by_arm_and_kind_also_in_runs_that_did_not_write_th
     text = Reader(report(run_dir).read_text()).text
     assert f"base {len(wrong)} of 40" in text
     counted = text[text.index("What went wrong") : text.index("Counted over all arms")]
-    kinds = counted[counted.index("wrong") : counted.index("base ")]
+    table = counted.index("arm wrong")
+    kinds = counted[table : counted.index("base ", table)]
     for kind in ("out of tokens", "no answer", "wrong answer"):
         assert kind in kinds
 

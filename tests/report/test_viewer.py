@@ -79,7 +79,7 @@ class Reader(HTMLParser):
 
 
 def steps_of(page: Reader, problem: int = 0, arm: int = 0) -> list[dict[str, Any]]:
-    names = ("kind", "text", "flags", "tokens", "cuts", "nats", "rewind")
+    names = ("kind", "text", "flags", "tokens", "cuts", "nats", "rewind", "sources")
     row = page.data("traces-0")["traces"][problem][arm]
     return [dict(zip(names, step, strict=True)) for step in row[4]]
 

@@ -69,9 +69,15 @@ def test_the_answer_that_is_stated_last_counts(reply, answer):
 
 
 def test_a_long_hostile_reply_is_read_at_once():
-    assert f1.stated("<answer>" * 20_000) is not None
+    assert f1.stated("<answer>" * 20_000) is None
+    assert f1.stated("<answer>x" * 20_000) == "x"
     assert f1.stated('"name": "answer", "arguments": {"a": "' + "\\" * 50_001) is not None
     assert f1.stated("finish[" * 20_000) is not None
+
+
+def test_an_answer_that_is_opened_twice_begins_at_the_last_opening():
+    # The opening was inserted at the limit; the model thinks on, and opens one of its own. Episodes are read so too.
+    assert f1.stated("<answer>Barenz lies in Jovia.\n<answer>Jovia</answer>") == "Jovia"
 
 
 def test_the_score_is_f1_and_says_why():

@@ -1,11 +1,23 @@
 """A run -> one self-contained page. Law: it reads only the run directory, and escapes everything a model wrote."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from thinktwice.report.claims import NOISE, cell_text, headline, interval, percent, points, probability, split, verdict
+from thinktwice.report.claims import (
+    NOISE,
+    cell_text,
+    headline,
+    interval,
+    measured,
+    percent,
+    points,
+    probability,
+    split,
+    verdict,
+)
 from thinktwice.report.gather import Page, gather
 from thinktwice.run import Run, write_text
 from thinktwice.show import printable
@@ -58,13 +70,15 @@ def render_page(page: Page) -> str:
 def _variables(page: Page) -> dict[str, Any]:
     from thinktwice.report import chart, figures, viewer
     from thinktwice.report.assets import packed
-    from thinktwice.report.findings import gather_findings
+    from thinktwice.report.findings import gather_findings, gather_measures
     from thinktwice.report.outcomes import table
+    from thinktwice.report.preference import answer
 
     summary, recipe, run, plan = page.summary, page.recipe, page.run, page.recipe.headline
     first = [name for name in (plan.a, plan.b, plan.through) if name] if plan else []
     colours = {name: number % 8 for number, name in enumerate([*first, *(n for n in recipe.arms if n not in first)])}
     by_level = {level: page.outcomes.failures(level) for level in _ordered(page, page.outcomes.levels)}
+    kinds = figures.kinds_of({str(level): sum(c.values(), Counter()) for level, c in by_level.items()})
     shown: dict[str, Any] = {
         "page": page, "run": run, "recipe": recipe, "summary": summary, "names": list(recipe.arms), "colours": colours,
         "plan": plan, "noise": NOISE, "verdict": verdict, "claim": None, "parts": None, "steps": None, "levels": [],
@@ -73,7 +87,16 @@ def _variables(page: Page) -> dict[str, Any]:
         "waffle": figures.waffle(page.flips) if page.flips else None,
         "packed": packed(table(page.outcomes, list(recipe.arms), summary)) if summary else None,
         "failures": {level: counted for level, counted in by_level.items() if any(counted.values())},
-        "findings": gather_findings(summary, run.notes(), first),
+        "findings": gather_findings(summary, run.notes(), first, page.outcomes.keys),
+        "measures": gather_measures(summary, [*first, *(n for n in recipe.arms if n not in first)]),
+        "beside": lambda name, by_arm: figures.beside(name, by_arm, colours),
+        "found_kinds": figures.kinds_of,
+        "stacked": lambda counted, level: figures.stacked(
+            counted, {name: page.outcomes.spent[name][level].problems for name in counted}, kinds, colours
+        ),
+        "explained": any(page.explained),
+        "graded": (measured(summary) if summary else "") or ("score" if page.outcomes.graded else ""),
+        "question": answer(summary, plan) if summary else None,
         "viewer": viewer.embed(run, recipe, page.decode, colours),
         "loss": _curves(page, colours, "loss", "loss (nats a token)"),
         "small": [c for key, label in (("lr", "learning rate"), ("grad_norm", "gradient norm"))

@@ -78,16 +78,31 @@ def verdict(comparison: Comparison) -> tuple[str, bool]:
     return f"The whole interval lies above zero, by at least {points(low, sign=False)} points.", True
 
 
+def measured(summary: Summary) -> str:
+    """Return what graded scores are called ("F1"; "score" where nobody says); "" where answers are right or wrong.
+
+    Law: a mean of grades is never called a share of right answers.
+    """
+    if summary.measure != "accuracy":
+        return summary.measure
+    return "score" if any(c.p is None for c in summary.comparisons) else ""
+
+
 def headline(summary: Summary) -> Claim | None:
     """Return the claim of the comparison that the recipe fixed in advance, or None when it fixed none."""
     c = summary.headline
     if c is None:
         return None
     a, b = summary.arms[c.a][c.level], summary.arms[c.b][c.level]
+    graded = measured(summary)
+    does = (
+        f"{c.a} reaches a mean {graded} of {percent(a.accuracy)} on {a.n} test problems"
+        if graded
+        else f"{c.a} answers {percent(a.accuracy)} of {a.n} test problems correctly"
+    )
     sentence = (
-        f"At level {c.level}, {c.a} answers {percent(a.accuracy)} of {a.n} test problems correctly, its control "
-        f"{'' if c.b == 'control' else c.b + ' '}{percent(b.accuracy)}: {points(c.difference)} points "
-        f"(95 % interval {interval(c.ci)})."
+        f"At level {c.level}, {does}, its control {'' if c.b == 'control' else c.b + ' '}{percent(b.accuracy)}: "
+        f"{points(c.difference)} points (95 % interval {interval(c.ci)})."
     )
     text, holds = verdict(c)
     return Claim(sentence, text, holds)

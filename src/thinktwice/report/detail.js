@@ -18,13 +18,17 @@ class Detail {
     this.part("key").replaceChildren(`level ${this.store.levels[number]} · `, show(el("bdi", {}), key, 200));
     show(replaced(this.part("question")), problem.question, 4000);
     show(replaced(this.part("reference")), problem.reference, 400);
+    const needed = problem.support.map((title) => show(el("span", { class: "tw-source tw-needed" }, "◆ "), title, 120));
+    replaced(this.part("support")).append(...(needed.length ? ["It takes: ", ...needed] : []));
     const lanes = [];
     const letters = shown.length > 1 ? ["A", "B"] : [""];
+    this.problem = problem;
     const cards = shown.map((arm, i) => this.card(problem.traces[arm], this.store.arms[arm], letters[i], lanes));
     this.part("arms").replaceChildren(...cards);
     this.part("replay").hidden = !lanes.length;
     const arms = this.part("arms");
     arms.style.minHeight = "";
+    this.lanes = lanes;
     this.replay.load(lanes);
     arms.style.minHeight = `${arms.offsetHeight}px`; // so that the page does not jump while a trace is typed
     if (step !== null) this.replay.seek(this.replay.after(step));
@@ -37,13 +41,15 @@ class Detail {
     this.marking ??= requestAnimationFrame(() => {
       this.marking = undefined;
       mark([this.part("question"), ...this.root.querySelectorAll(".tw-tape")], this.wanted);
+      evidence(this.lanes ?? [], this.problem?.reference ?? "", this.problem?.support ?? []);
     });
   }
 
   missing(key) {
     this.turn = {};
     this.root.hidden = false;
-    for (const name of ["question", "reference", "arms", "legend"]) this.part(name).replaceChildren();
+    this.lanes = [];
+    for (const name of ["question", "reference", "support", "arms", "legend"]) this.part(name).replaceChildren();
     this.part("replay").hidden = true;
     this.replay.load([]);
     show(replaced(this.part("key")), `No problem of this run is called ${key}.`, 300);
@@ -58,9 +64,9 @@ class Detail {
       return card;
     }
     const mark = RIGHT[trace.right];
-    const verdict = el("span", { class: `tw-verdict tw-${mark.name}` }, `${mark.sign} ${mark.name}`);
-    if (trace.failure) show(verdict, `: ${trace.failure.replaceAll("_", " ")}`, 80);
-    if (![0, 1].includes(trace.value)) verdict.append(` (${trace.value})`);
+    const verdict = el("span", { class: `tw-verdict tw-${mark.look ?? mark.name}` }, `${mark.sign} ${mark.name}`);
+    if (trace.failure && trace.right !== "1") show(verdict, `: ${trace.failure.replaceAll("_", " ")}`, 80);
+    if (![0, 1].includes(trace.value)) verdict.append(` (${Number(trace.value.toFixed(2))})`);
     const facts = [count(trace.sampled, "token") + " sampled"];
     if (trace.back) facts.push(`took back ${trace.back === 1 ? "once" : `${trace.back} times`}`);
     if (trace.stop !== "done") facts.push(STOPS[trace.stop] ?? trace.stop);
@@ -68,10 +74,30 @@ class Detail {
     if (trace.why) show(why, trace.why, 400);
     else if (trace.answer != null) show(why, `answered ${trace.answer}`, 400);
     const paper = el("div", {});
-    const tape = new Tape(paper, { label: `trace of ${arm.name}` });
-    lanes.push({ tape, events: eventsOf(trace), name: arm.name, tone: arm.colour, letter });
-    card.append(el("header", {}, head, verdict), el("p", { class: "tw-numbers" }, facts.join(" · ")), paper, why);
+    const episode = episodeOf(trace);
+    const { support } = this.problem;
+    const about = episode?.about.map((step) => ({ ...step, support })) ?? null;
+    const tape = new Tape(paper, { label: `trace of ${arm.name}`, about });
+    const lane = { tape, events: eventsOf(trace), name: arm.name, tone: arm.colour, letter, episode, answer: trace.answer };
+    lanes.push(lane);
+    const turns = episode && glance(episode, support, (turn) => this.turnTo(lane, turn));
+    const numbers = el("p", { class: "tw-numbers" }, facts.join(" · "));
+    card.append(el("header", {}, head, verdict), numbers, turns ?? "", paper, why);
     return card;
+  }
+
+  // Brings a turn into sight, and writes as far as it where the replay has not come so far.
+  turnTo(lane, turn) {
+    const end = lane.events.findLastIndex((event) => event.step === turn.step && event.type !== "end") + 1;
+    if (this.replay.position < end) {
+      this.replay.pause();
+      this.replay.seek(end);
+    }
+    const node = lane.tape.element.querySelectorAll(".tw-turn")[turn.turn - 1];
+    if (!node) return; // behind "show all"
+    node.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    for (const lit of this.root.querySelectorAll(".tw-lit")) lit.classList.remove("tw-lit");
+    node.classList.add("tw-lit");
   }
 
   // Only what is on this page.
@@ -83,6 +109,8 @@ class Detail {
     const kinds = [...new Set(events.map((event) => event.kind ?? "text"))].filter((kind) => !kindOf(kind).flow);
     const never = "drawn, never part of the reply";
     const scale = ["> .99", "> .9", "> .7", "> .4", "> .1", "less"];
+    const episode = lanes.some((lane) => lane.episode);
+    const marked = (name, text) => sign(el("mark", { class: `tw-as-${name}` }, "text"), text);
     const items = [
       has((e) => e.type === "remove") && sign(sample("tw-gone", "text"), "taken back"),
       has((e) => e.kind === "undo") && sign(sample("tw-gone tw-undo", "↶"), "an undo token"),
@@ -94,6 +122,9 @@ class Detail {
         swatch.style.setProperty("--kind", `var(${kindOf(kind).colour})`);
         return sign(swatch, printable(kindOf(kind).label));
       }),
+      episode && this.problem.support.length > 0 && marked("needed", "◆ a page that the answer needs"),
+      episode && marked("reference", "the reference answer, where it was found"),
+      episode && lanes.some((lane) => lane.answer !== this.problem.reference) && marked("given", "the answer that was given, where it was found"),
       el("li", { class: "tw-scale" }, "probability of a token: ",
         ...scale.map((text, i) => el("span", { class: "tw-token", "data-surprise": i }, text))),
     ];

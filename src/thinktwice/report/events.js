@@ -57,6 +57,6 @@ function perform(tape, event) {
   else if (type === "insert") tape.write(text, { kind, step, inserted: true });
   else if (type === "reject") tape.reject(text, { logprob, kind, step });
   else if (type === "remove") tape.remove(event.n);
-  else if (type === "ban") tape.ban(event.texts);
+  else if (type === "ban") tape.ban(event.texts, tape.about?.[step]?.mark);
   else tape.end(event.stop, event.error);
 }

@@ -1,18 +1,22 @@
 """What methods found in their arms' answers, and what was found out about the run afterwards: tables and pictures."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
 from thinktwice.config import parse
-from thinktwice.records import Finding, Summary
+from thinktwice.records import Finding, Measure, Summary
 from thinktwice.report.chart import Plot, both, legend, svg
+from thinktwice.report.outcomes import link
 from thinktwice.show import printable
 
 BEFORE = " (before)"
+VIEWS = ("failure", "mark", "outcome")
+"""Filters of the trace viewer that a finding may name."""
 _NUMBER = re.compile(r"[+−-]?[\d.,]+(\s*%)?(\s*\([^()]*\))?|[<>]\s*[\d.]+|–|[+−-]?[\d.,]+ (to|→) [+−-]?[\d.,]+")
 
 
@@ -24,6 +28,10 @@ class Table:
     numbers: tuple[bool, ...]
     """Of each column: whether it holds numbers, which stand at its right edge."""
     picture: Markup | None
+    links: tuple[str, ...]
+    """Of each row: the address, inside the page, of the answers it counts; "" where it has none."""
+    episodes: Mapping[str, tuple[tuple[str, str], ...]]
+    """Cells that name answers -> (key, address) of each."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,17 @@ class Found:
     tables: tuple[Table, ...]
 
 
-def gather_findings(summary: Summary | None, notes: Mapping[str, Any], first: Sequence[str] = ()) -> list[Found]:
+def gather_findings(
+    summary: Summary | None, notes: Mapping[str, Any], first: Sequence[str] = (), keys: Collection[str] = ()
+) -> list[Found]:
     """Return everything that was found: arm by arm, those in `first` before the others, then the notes of the run.
 
-    A note is shown when it has `findings`; any other is not ours to show.
+    A note is shown when it has `findings`; any other is not ours to show. Cells that name answers of the run, whose
+    `keys` these are, become links.
     """
     by_arm = summary.findings if summary is not None else {}
     order = sorted(by_arm, key=lambda name: first.index(name) if name in first else len(first))
-    found = [Found(name, True, tuple(map(_table, by_arm[name]))) for name in order if by_arm[name]]
+    found = [Found(name, True, tuple(_table(f, name, keys) for f in by_arm[name])) for name in order if by_arm[name]]
     for name, note in notes.items():
         saved = note.get("findings") if isinstance(note, Mapping) else None
         if isinstance(saved, list) and saved:
@@ -52,10 +63,41 @@ def gather_findings(summary: Summary | None, notes: Mapping[str, Any], first: Se
     return found
 
 
-def _table(finding: Finding) -> Table:
+def gather_measures(summary: Summary | None, names: Sequence[str]) -> dict[str, dict[str, Measure]]:
+    """Return the numbers that several arms have, by name and by arm, the arms in the order of `names`."""
+    found: dict[str, dict[str, Measure]] = {}
+    for arm in names:
+        for finding in summary.findings.get(arm, ()) if summary else ():
+            for measure in finding.measures:
+                found.setdefault(measure.name, {})[arm] = measure
+    return {name: by_arm for name, by_arm in found.items() if len(by_arm) > 1}
+
+
+def _table(finding: Finding, arm: str = "", keys: Collection[str] = ()) -> Table:
     columns = [[row[i] for row in finding.rows if i < len(row)] for i in range(len(finding.columns))]
     numbers = tuple(any(cells) and all(_NUMBER.fullmatch(c) for c in cells if c) for cells in columns)
-    return Table(finding, numbers, places(finding.points, finding.title) if finding.points else None)
+    picture = places(finding.points, finding.title) if finding.points else None
+    views = (*finding.views, *("" for _ in finding.rows))[: len(finding.rows)] if arm else ("",) * len(finding.rows)
+    named = {cell: _named(cell, arm, keys) for row in finding.rows for cell in row if arm and cell}
+    return Table(
+        finding,
+        numbers,
+        picture,
+        tuple(_address(arm, view) for view in views),
+        {cell: links for cell, links in named.items() if links},
+    )
+
+
+def _address(arm: str, view: str) -> str:
+    """Return where the page shows an arm's answers of a view ("failure=loop"); "" for none."""
+    name, _, value = view.partition("=")
+    return f"#arms={quote(arm, safe='')}&{name}={quote(value, safe=',')}" if name in VIEWS and value else ""
+
+
+def _named(cell: str, arm: str, keys: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Return the answers that a cell names, if it says nothing else."""
+    words = [word for word in cell.split(" ") if word != "…"]
+    return tuple((key, link(key, arm)) for key in words) if words and all(word in keys for word in words) else ()
 
 
 def places(points: Sequence[tuple[float, float, str]], title: str) -> Markup:

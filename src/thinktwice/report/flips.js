@@ -37,9 +37,8 @@
 
   const item = (level, names, a, b, i) => {
     const said = (arm) => {
-      const right = level.right[arm][i] === "1";
-      const text = `${right ? "✓" : "✗"} ${level.answers[arm][i] || "no answer"}`;
-      return make("b", { className: right ? "right" : "wrong" }, text);
+      const [sign, className] = { 1: ["✓", "right"], p: ["≈", "partly"] }[level.right[arm][i]] ?? ["✗", "wrong"];
+      return make("b", { className }, `${sign} ${level.answers[arm][i] || "no answer"}`);
     };
     const pair = [names[a], names[b]].map(encodeURIComponent).join(",");
     const href = `#trace=${encodeURIComponent(level.keys[i])}&arms=${pair}`;
@@ -73,14 +72,14 @@
   };
 
   const chosen = async () => {
-    const { arms, levels } = await all();
+    const { arms, levels, measure } = await all();
     const level = levels.find(({ level }) => String(level) === form.elements.level.value);
     const [a, b] = ["a", "b"].map((name) => arms.indexOf(form.elements[name].value));
-    return { arms, level, a, b, groups: compare(level, a, b) };
+    return { arms, level, measure, a, b, groups: compare(level, a, b) };
   };
 
   const show = async () => {
-    const { arms, level, a, b, groups } = await chosen();
+    const { arms, level, measure, a, b, groups } = await chosen();
     const n = kinds.reduce((sum, kind) => sum + groups[kind].length, 0);
     for (const name of ["a", "b"]) {
       for (const place of section.querySelectorAll(`[data-name="${name}"]`)) place.textContent = arms[name === "a" ? a : b];
@@ -90,15 +89,19 @@
     }
     const [gained, lost] = [groups.gained.length, groups.lost.length];
     const pair = level.pairs.find(([i, j]) => i === Math.min(a, b) && j === Math.max(a, b));
-    let sentence = `Of ${n.toLocaleString("en")} problems at level ${level.level}, ${arms[a]} gains ${gained} that ${arms[b]} gets wrong, `;
-    sentence += `and loses ${lost} that ${arms[b]} gets right`;
+    const problems = `Of ${n.toLocaleString("en")} problems at level ${level.level}, ${arms[a]}`;
+    let sentence = measure
+      ? `${problems} answers ${gained} exactly right that ${arms[b]} does not, and ${lost} the other way round`
+      : `${problems} gains ${gained} that ${arms[b]} gets wrong, and loses ${lost} that ${arms[b]} gets right`;
     if (a === b) sentence = "An arm compared with itself: choose another.";
     else if (!n) sentence = "No problem at this level was answered by both.";
     else {
-      const ends = pair[3] && (a < b ? pair[3] : [-pair[3][1], -pair[3][0]]);
-      sentence += `: ${points((gained - lost) / n)} points`;
-      sentence += ends ? ` (95 % interval ${points(ends[0])} to ${points(ends[1])})` : "";
-      sentence += `. Exact McNemar p ${pair[2] < 0.0001 ? "< 0.0001" : `= ${pair[2].toFixed(4)}`}.`;
+      const stored = pair[3] && (a < b ? pair[3] : [-pair[3][0], -pair[3][2], -pair[3][1]]);
+      const difference = measure ? stored?.[0] : (gained - lost) / n;
+      if (difference !== undefined) sentence += `${measure ? `. Mean ${measure}` : ""}: ${points(difference)} points`;
+      sentence += stored ? ` (95 % interval ${points(stored[1])} to ${points(stored[2])})` : "";
+      const p = pair[2] < 0.0001 ? "< 0.0001" : `= ${pair[2].toFixed(4)}`;
+      sentence += measure ? `. Exact McNemar p of the right answers ${p}.` : `. Exact McNemar p ${p}.`;
     }
     part("sentence").textContent = sentence;
     if (section.querySelector(".waffle .chart")) draw(groups, n);

@@ -76,6 +76,8 @@ class Page:
     stages: tuple[StageCost, ...]
     samples: tuple[Sample, ...]
     decode: Decode | None
+    explained: tuple[str, ...] = ()
+    """Arms whose method told what its answers' steps are."""
 
     @property
     def level(self) -> int | None:
@@ -108,6 +110,7 @@ def gather(run: Run) -> Page:
         tuple(stage_costs(run, recipe)),
         tuple(_samples(paired, plan.through if plan else None, rows)),
         decode,
+        tuple(name for name, found in rows.items() if any(row.get("notes") for row in found.values())),
     )
 
 

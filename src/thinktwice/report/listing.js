@@ -75,11 +75,13 @@ class Listing {
       const arm = store.arms[i];
       const mark = RIGHT[arm.right[number]];
       const looked = this.arms.includes(i) ? " tw-looked" : "";
-      const look = `tw-mark tw-${mark.name}${looked} c${arm.colour}`;
+      const look = `tw-mark tw-${mark.look ?? mark.name}${looked} c${arm.colour}`;
       return el("i", { class: look, title: `${arm.name}: ${mark.name}` }, mark.sign);
     });
     const said = this.arms.map((i) => `${store.arms[i].name} ${RIGHT[store.arms[i].right[number]].name}`).join(", ");
     const back = store.arms[a].back[number];
+    const turns = store.arms[a].turns?.[number];
+    const told = turns ? `${count(turns.length, "turn")}; ` : "";
     const question = printable(store.questions[number]);
     return el(
       "div",
@@ -87,12 +89,13 @@ class Listing {
         role: "option", id: `tw-row-${number}`, class: "tw-row", "data-number": number,
         "aria-selected": String(number === this.current),
         "aria-posinset": place + 1, "aria-setsize": this.numbers.length,
-        "aria-label": `level ${store.levels[number]}; ${said}${back ? `; took back ${back}` : ""}; ${question}`,
+        "aria-label": `level ${store.levels[number]}; ${said}${back ? `; took back ${back}` : ""}; ${told}${question}`,
         style: `top: ${place * ROW}px`,
       },
       el("span", { class: "tw-question" }, question),
       el("span", { class: "tw-facts" },
         el("span", { class: "tw-marks" }, ...marks),
+        turns && miniature(turns),
         back > 0 && el("span", { class: "tw-back" }, `↶ ${back}`),
         el("span", { class: "tw-level" }, `level ${store.levels[number]}`)),
     );
@@ -102,6 +105,7 @@ class Listing {
 const RIGHT = {
   1: { name: "right", sign: "✓" },
   0: { name: "wrong", sign: "✗" },
+  p: { name: "partly right", sign: "≈", look: "partly" },
   u: { name: "unscored", sign: "?" },
   "-": { name: "absent", sign: "·" },
 };

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from thinktwice.records import Comparison, Summary
-from thinktwice.report.claims import find
+from thinktwice.report.claims import find, measured
 from thinktwice.show import printable
 
 Row = Mapping[str, Any]
@@ -39,6 +39,18 @@ class Outcome:
     """What it stated, cut short; empty when nothing was found."""
     failure: str
     """Empty when it is right."""
+    partly: bool = False
+    """Whether its score lies between wrong and right."""
+
+    @property
+    def letter(self) -> str:
+        """1 right, p partly right, 0 wrong."""
+        return "1" if self.right else "p" if self.partly else "0"
+
+    @property
+    def sign(self) -> str:
+        """For the eye."""
+        return {"1": "✓", "p": "≈", "0": "✗"}[self.letter]
 
 
 @dataclass
@@ -59,8 +71,18 @@ class Outcomes:
     questions: dict[int, dict[str, Question]]
     """Level -> key -> problem, in the order they were answered."""
     arms: dict[str, dict[int, dict[str, Outcome]]]
-    """Arm -> level -> key -> what became of it."""
+    """Arm -> level -> key -> what became of it; `right` is exactly right where scores are graded."""
     spent: dict[str, dict[int, Spent]]
+
+    @property
+    def graded(self) -> bool:
+        """Whether any answer is partly right."""
+        return any(o.partly for levels in self.arms.values() for found in levels.values() for o in found.values())
+
+    @property
+    def keys(self) -> set[str]:
+        """The names of all problems."""
+        return {key for known in self.questions.values() for key in known}
 
     @property
     def levels(self) -> list[int]:
@@ -133,7 +155,7 @@ def _outcome(row: Row) -> Outcome:
     right = score["value"] == 1
     answer = score.get("answer")
     failure = "" if right else _short(str(row.get("failure") or ""), ANSWER) or _failure(row)
-    return Outcome(right, _short(str(answer or ""), ANSWER), failure)
+    return Outcome(right, _short(str(answer or ""), ANSWER), failure, 0 < score["value"] < 1)
 
 
 def _failure(row: Row) -> str:
@@ -200,8 +222,9 @@ def link(key: str, *arms: str) -> str:
 def table(found: Outcomes, names: Sequence[str], summary: Summary | None) -> dict[str, Any]:
     """Return what the page needs to compare any two arms at any level: plain lists, to be packed.
 
-    `right` is one character a problem for each arm: "1", "0", or "-" where it has not answered. `pairs` holds
-    [place of a, place of b, exact McNemar p, interval or null] for a before b.
+    `right` is one character a problem for each arm: "1", "p" (partly), "0", or "-" where it has not answered. `pairs`
+    holds [place of a, place of b, exact McNemar p of the right answers, difference and interval of the mean scores or
+    null] for a before b; `measure` names graded scores, and is empty where answers are right or wrong.
     """
     names = [name for name in names if name in found.arms]
     levels = []
@@ -213,11 +236,11 @@ def table(found: Outcomes, names: Sequence[str], summary: Summary | None) -> dic
             "keys": list(known),
             "questions": [q.text for q in known.values()],
             "references": [q.reference for q in known.values()],
-            "right": ["".join("-" if o is None else "01"[o.right] for o in row) for row in outcomes],
+            "right": ["".join("-" if o is None else o.letter for o in row) for row in outcomes],
             "answers": [["" if o is None else o.answer for o in row] for row in outcomes],
             "pairs": list(_pairs(names, outcomes, level, summary)),
         })  # fmt: skip
-    return {"arms": names, "levels": levels}
+    return {"arms": names, "levels": levels, "measure": measured(summary) if summary else ""}
 
 
 def _pairs(
@@ -228,4 +251,4 @@ def _pairs(
             both = [(x.right, y.right) for x, y in zip(outcomes[i], outcomes[j], strict=True) if x and y]
             if both:
                 stored = find(summary, a, names[j], level) if summary else None
-                yield [i, j, _mcnemar(*zip(*both, strict=True)), stored.ci if stored else None]
+                yield [i, j, _mcnemar(*zip(*both, strict=True)), [stored.difference, *stored.ci] if stored else None]

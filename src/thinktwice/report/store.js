@@ -13,7 +13,7 @@ class Store {
   }
 
   constructor(index) {
-    Object.assign(this, index); // size, pair, level, keys, levels, questions, arms, failures, stops
+    Object.assign(this, index); // size, pair, level, keys, levels, questions, arms, failures, marks, stops
     this.number = new Map(this.keys.map((key, i) => [key, i]));
     this.armNumber = new Map(this.arms.map((arm, i) => [arm.name, i]));
     this.blocks = Math.ceil(this.keys.length / this.size);
@@ -33,10 +33,11 @@ class Store {
     const block = await this.block(Math.floor(number / this.size));
     const place = number % this.size;
     const traces = block.traces[place].map((row, arm) => (row ? this._trace(row, number, this.arms[arm]) : null));
-    return { question: block.questions[place], reference: block.references[place], traces };
+    const { questions, references, support } = block;
+    return { question: questions[place], reference: references[place], support: support[place], traces };
   }
 
-  _trace([answer, why, value, error, steps], number, arm) {
+  _trace([answer, why, value, error, steps, notes], number, arm) {
     return {
       answer, why, value, error,
       right: arm.right[number],
@@ -44,13 +45,15 @@ class Store {
       stop: this.stops[arm.stop[number]],
       back: arm.back[number],
       sampled: arm.tokens[number],
-      steps: steps.map(([kind, text, flags, tokens, cuts, nats, rewind]) => ({
+      notes: notes.map(([step, what, text, mark]) => ({ step, what, text, mark })),
+      steps: steps.map(([kind, text, flags, tokens, cuts, nats, rewind, sources]) => ({
         kind, text, tokens,
         sampled: Boolean(flags & 1),
         kept: Boolean(flags & 2),
         cuts: cuts || null,
         logprobs: nats ? nats.map((n) => -n / 1000) : null,
         rewind: rewind ? { n: rewind[0], ban: rewind[1] } : null,
+        sources: sources || [],
       })),
     };
   }

@@ -4,10 +4,12 @@
 //   const tape = new Tape(element, {label: "reply of the model"});
 //   tape.write("7", {logprob: -0.1}); tape.remove(1); tape.ban(["7"]); tape.write("8"); tape.end("done");
 class Tape {
-  // `fold`: tokens put on the page before the rest waits behind a button.
-  constructor(element, { label = "reply", fold = 4000 } = {}) {
+  // `fold`: tokens put on the page before the rest waits behind a button. `about`: by step, what it is in an episode
+  // (episode.js); then each turn has a place of its own.
+  constructor(element, { label = "reply", fold = 4000, about = null } = {}) {
     this.element = element;
     this.fold = fold;
+    this.about = about;
     element.classList.add("tw-tape");
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", label);
@@ -53,9 +55,9 @@ class Tape {
     this._add({ text, logprob, kind, step, fate: "rejected", moved: text.endsWith("\n") && kindOf(kind).flow });
   }
 
-  // These texts cannot come next, here.
-  ban(texts) {
-    this._add({ texts: [...texts], fate: "ban" });
+  // These texts cannot come next, here; `why` says on whose account.
+  ban(texts, why = "") {
+    this._add({ texts: [...texts], why, fate: "ban" });
   }
 
   // Nothing more comes, and why.
@@ -73,6 +75,7 @@ class Tape {
     this._block = null;
     this._shown = 0;
     this._more = null;
+    this._turn = null; // the one that is written, in an episode
     this.element.replaceChildren();
   }
 
@@ -96,27 +99,43 @@ class Tape {
     const kind = item.fate === "ban" ? (this._block?.kind ?? "text") : item.fate === "end" ? "end" : item.kind;
     const flows = kind === "end" || kindOf(kind).flow;
     const name = flows ? "flow" : kind;
-    if (this._block?.name === name && (flows || item.fate === "ban" || this._block.step === item.step)) {
+    const about = this.about?.[item.step];
+    const place = this._placeOf(about);
+    const whole = flows || item.fate === "ban" || ["action", "answer"].includes(kind); // its steps are one
+    if (this._block?.name === name && (whole || this._block.step === item.step) && this._block.place === place) {
       return this._block.node;
     }
     const node = el("div", { class: flows ? "tw-flow" : "tw-block", dir: "auto" });
     if (flows) {
-      this.element.append(node);
+      place.append(node);
     } else {
       const { label, colour } = kindOf(kind);
       const head = el("div", { class: "tw-label" });
-      show(head, label, 60);
+      if (about) head.append(...heading(kind, about));
+      else show(head, label, 60);
       const block = el("div", { class: "tw-step", "data-kind": kind }, head, node);
       block.style.setProperty("--kind", `var(${colour})`);
-      this.element.append(block);
+      place.append(block);
     }
-    this._block = { name, kind, node, step: item.step };
+    this._block = { name, kind, node, step: item.step, place };
     return node;
+  }
+
+  // Where a step goes: into its turn, where there are turns.
+  _placeOf(about) {
+    if (!about) return this._turn?.node ?? this.element;
+    if (this._turn?.number !== about.turn) {
+      const sign = el("span", { class: "tw-turn-number", "aria-hidden": "true" }, String(about.turn));
+      const node = el("div", { class: "tw-turn", role: "group", "aria-label": `turn ${about.turn}` }, sign);
+      this._turn = { number: about.turn, node };
+      this.element.append(node);
+    }
+    return this._turn.node;
   }
 
   _node(item) {
     if (item.fate === "ban") {
-      const node = el("span", { class: "tw-ban" }, "cannot be: ");
+      const node = el("span", { class: "tw-ban" }, item.why && `${item.why}; `, "cannot be: ");
       item.texts.forEach((text, i) => {
         if (i) node.append(", ");
         node.append(show(el("bdi", {}), edged(text), 80));

@@ -14,7 +14,7 @@ class Viewer {
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.addEventListener("reset", (event) => {
       event.preventDefault();
-      this.change({ level: "", outcome: "", failure: "", back: "", text: "", sort: "" });
+      this.change({ level: "", outcome: "", failure: "", mark: "", back: "", text: "", sort: "" });
     });
     root.addEventListener("keydown", (event) => this.key(event));
     root.addEventListener("click", (event) => this.click(event.target.closest("[data-view]")));
@@ -48,7 +48,11 @@ class Viewer {
     options(form.elements.b, [["", "nothing"], ...names]);
     const levels = [...new Set(store.levels)].sort((x, y) => x - y).map(String);
     options(form.elements.level, [["", "all"], ...levels.map((level) => [level, level])]);
-    options(form.elements.sort, Object.entries(SORTS).map(([name, { label }]) => [name, label]));
+    const told = store.arms.some((arm) => arm.turns);
+    const sorts = Object.entries(SORTS).filter(([, { turns }]) => !turns || told);
+    options(form.elements.sort, sorts.map(([name, { label }]) => [name, label]));
+    this.graded = store.arms.some((arm) => arm.right.includes("p"));
+    form.querySelector("[data-part=marks]").hidden = store.marks.length < 2;
   }
 
   // -- from the address to the page ----------------------------------------------------------------------------------
@@ -81,14 +85,22 @@ class Viewer {
     const one = store.arms[a];
     form.elements.a.value = one.name;
     form.elements.b.value = b === undefined ? "" : store.arms[b].name;
-    const outcomes = Object.entries(OUTCOMES).filter(([, { pair }]) => !pair || b !== undefined);
+    const outcomes = Object.entries(OUTCOMES)
+      .filter(([, { pair, graded }]) => (!pair || b !== undefined) && (!graded || this.graded));
     options(form.elements.outcome, [["", "any"], ...outcomes.map(([name, { label }]) => [name, label])]);
     const failures = new Map();
     one.failure.forEach((n) => n && failures.set(n, (failures.get(n) ?? 0) + 1));
     const named = ([n, times]) => [store.failures[n], `${printable(store.failures[n]).replaceAll("_", " ")} (${times})`];
     const kinds = [...failures].sort((x, y) => y[1] - x[1]).map(named);
     options(form.elements.failure, [["", "any"], ...kinds]);
-    for (const name of ["level", "outcome", "failure", "sort"]) form.elements[name].value = view[name];
+    const marks = new Map();
+    one.marks?.flat().forEach((n) => marks.set(n, (marks.get(n) ?? 0) + 1));
+    const marked = [...marks].sort((x, y) => y[1] - x[1]);
+    const single = marked.map(([n, times]) => [store.marks[n], `${printable(store.marks[n])} (${times})`]);
+    const several = view.mark && !single.some(([name]) => name === view.mark); // a link may ask for any of some
+    if (several) single.push([view.mark, printable(view.mark).replaceAll(",", " or ")]);
+    options(form.elements.mark, [["", "any"], ...single]);
+    for (const name of ["level", "outcome", "failure", "mark", "sort"]) form.elements[name].value = view[name];
     form.elements.back.checked = Boolean(view.back);
     if (document.activeElement !== form.elements.text) form.elements.text.value = view.text;
     for (const button of this.root.querySelectorAll("[data-view][aria-pressed]")) {
@@ -100,8 +112,9 @@ class Viewer {
     const { view, store } = this;
     const [a, b] = this.arms.map((n) => store.arms[n]);
     const failure = view.failure ? store.failures.indexOf(view.failure) : null;
+    const marks = view.mark ? view.mark.split(",").map((name) => store.marks.indexOf(name)) : null;
     const sort = SORTS[view.sort] ?? SORTS[""];
-    const found = store.keys.map((_, n) => n).filter((n) => passes(n, view, store, a, b, this.matches, failure));
+    const found = store.keys.map((_, n) => n).filter((n) => passes(n, view, store, a, b, this.matches, failure, marks));
     found.sort((x, y) => sort.of(x, store, a) - sort.of(y, store, a) || x - y);
     this.list.set(found, this.arms);
     this.tell(found.length);
@@ -170,7 +183,7 @@ class Viewer {
       const pair = Boolean(b) && a !== b;
       const outcome = !pair && OUTCOMES[this.view.outcome]?.pair ? "" : this.view.outcome;
       const trace = this.store.keys[this.number] ?? this.view.trace; // stay with the problem
-      this.change({ arms: pair ? `${a},${b}` : a, failure: "", outcome, trace, step: "" });
+      this.change({ arms: pair ? `${a},${b}` : a, failure: "", mark: "", outcome, trace, step: "" });
     } else if (name === "back") {
       this.change({ back: form.elements.back.checked ? "1" : "" });
     } else if (name === "text") {

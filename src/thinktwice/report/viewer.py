@@ -3,10 +3,11 @@
 The page carries one small index (what the filters and the list need) and blocks of 64 problems with the full traces,
 each gzipped and base64-encoded in a `<script type="text/plain">`; the viewer unpacks a block when it is looked at.
 
-A block is JSON: `questions`, `references`, `traces[problem][arm]`: null or `[answer, why, value, error, steps]`;
-a step is `[kind, text, flags, tokens, cuts, nats, rewind]`: flags 1 = sampled, 2 = kept; tokens counts them; cuts are
-lengths in UTF-16 code units or 0 when unknown; nats are thousandths of minus the log-probability or 0; rewind is
-`[n, [banned texts]]` or 0. `store.js` reads this.
+A block is JSON: `questions`, `references`, `support` (titles), and `traces[problem][arm]`: null or `[answer, why,
+value, error, steps, notes]`; a step is `[kind, text, flags, tokens, cuts, nats, rewind, sources]`: flags 1 = sampled,
+2 = kept; tokens counts them; cuts are lengths in UTF-16 code units or 0 when unknown; nats are thousandths of minus the
+log-probability or 0; rewind is `[n, [banned texts]]` or 0; sources are titles or 0; a note is `[step, what, text,
+mark]`. `store.js` reads this.
 """
 
 import base64
@@ -30,6 +31,7 @@ PARTS = (
     "find.js",
     "tape.js",
     "events.js",
+    "episode.js",
     "store.js",
     "replay.js",
     "listing.js",
@@ -39,6 +41,7 @@ PARTS = (
 )
 BLOCK = 64
 """Problems a block."""
+_SAID = ("text", "mark")
 PREVIEW = 140
 """Characters of a question that the list shows."""
 
@@ -71,8 +74,7 @@ def embed(run: Run, recipe: Recipe, decode: Decode | None, colours: Mapping[str,
             '<p class="missing">No traces are in this run yet.</p></section>'
         )
     first = [next(arm.rows[key] for arm in arms if key in arm.rows) for key in keys]
-    failures = _Numbers("")
-    stops = _Numbers("done")
+    failures, stops, marks = _Numbers(""), _Numbers("done"), _Numbers("")
     plan = recipe.headline
     index = {
         "size": BLOCK,
@@ -83,10 +85,11 @@ def embed(run: Run, recipe: Recipe, decode: Decode | None, colours: Mapping[str,
         "questions": [" ".join(row["question"][: 4 * PREVIEW].split())[:PREVIEW] for row in first],
         "arms": [
             {"name": arm.name, "colour": colours.get(arm.name, 7), "damaged": arm.damaged}
-            | _columns([arm.rows.get(key) for key in keys], failures, stops)
+            | _columns([arm.rows.get(key) for key in keys], failures, stops, marks)
             for arm in arms
         ],
         "failures": failures.names,
+        "marks": marks.names,
         "stops": stops.names,
     }
     speller = Speller(decode) if decode else None
@@ -96,6 +99,7 @@ def embed(run: Run, recipe: Recipe, decode: Decode | None, colours: Mapping[str,
         block = {
             "questions": [row["question"] for row in first[part]],
             "references": [row["reference"] for row in first[part]],
+            "support": [row.get("support", ()) for row in first[part]],
             "traces": [[_trace(arm.rows.get(key), speller) for arm in arms] for key in keys[part]],
         }
         pieces.append(_data(f"traces-{start // BLOCK}", block))
@@ -122,18 +126,25 @@ def _whole(row: Mapping[str, Any]) -> bool:
             and isinstance(row["level"], int)
             and isinstance(score["value"], int | float)
             and isinstance(trace["stop"], str)
+            and all(isinstance(title, str) for title in row.get("support", ()))
+            and all(map(_noted, row.get("notes", ())))
             and all(
                 isinstance(step["text"], str)
                 and isinstance(step["kind"], str)
                 and isinstance(step["kept"], bool)
                 and isinstance(step["sampled"], bool)
                 and all(isinstance(i, int) for i in step["token_ids"])
+                and all(isinstance(title, str) for title in step.get("sources", ()))
                 and (not step.get("rewind") or isinstance(step["rewind"]["n"], int))
                 for step in trace["steps"]
             )
         )
     except (KeyError, TypeError):
         return False
+
+
+def _noted(note: Mapping[str, Any]) -> bool:
+    return isinstance(note["step"], int) and all(isinstance(note.get(name, ""), str) for name in ("what", *_SAID))
 
 
 class _Numbers:
@@ -150,19 +161,44 @@ class _Numbers:
         return self._known[name]
 
 
-def _columns(rows: Sequence[Mapping[str, Any] | None], failures: _Numbers, stops: _Numbers) -> dict[str, Any]:
-    """Return what the filters and the list know of an arm, a column each; an absent row is "-" and zeros."""
+def _columns(
+    rows: Sequence[Mapping[str, Any] | None], failures: _Numbers, stops: _Numbers, marks: _Numbers
+) -> dict[str, Any]:
+    """Return what the filters and the list know of an arm, a column each; an absent row is "-" and zeros.
+
+    `right`: 1, 0, p(artly), u(nscored); `turns`: a letter a turn, a capital where it has a mark; `marks`: all of them.
+    """
     right, failed, stopped, back, tokens, nats = "", [], [], [], [], []
+    turns, marked = [], []
     for row in rows:
         steps = row["trace"]["steps"] if row else []
         score = row["score"] if row else {}
-        right += "-" if row is None else "u" if not score.get("scored", True) else str(int(score["value"] == 1))
+        notes = row.get("notes", ()) if row else ()
+        right += "-" if row is None else outcome(score)
         failed.append(failures.of(str(row.get("failure") or "")) if row else 0)
         stopped.append(stops.of(row["trace"]["stop"]) if row else 0)
         back.append(_retractions(steps))
         tokens.append(sum(len(step["token_ids"]) for step in steps if step["sampled"]))
         nats.append(max((n for step in steps if step["kept"] for n in _nats(step) or ()), default=0))
-    return {"right": right, "failure": failed, "stop": stopped, "back": back, "tokens": tokens, "nats": nats}
+        turns.append("".join(map(_letter, notes)))
+        marked.append(sorted({marks.of(note["mark"]) for note in notes if note.get("mark")}))
+    told = {"turns": turns, "marks": marked} if any(turns) else {}
+    return {"right": right, "failure": failed, "stop": stopped, "back": back, "tokens": tokens, "nats": nats, **told}
+
+
+def outcome(score: Mapping[str, Any]) -> str:
+    """Return what became of an answer as a letter: 1 right, 0 wrong, p partly right, u unscored."""
+    if not score.get("scored", True):
+        return "u"
+    return "1" if score["value"] == 1 else "p" if 0 < score["value"] < 1 else "0"
+
+
+def _letter(note: Mapping[str, Any]) -> str:
+    """Return a turn's letter; nothing for a note on something else."""
+    if note["what"] == "observation":
+        return ""
+    letter = {"search": "s", "open": "o", "answer": "a"}.get(note["what"], "x")
+    return letter.upper() if note.get("mark") else letter
 
 
 def _retractions(steps: Sequence[Mapping[str, Any]]) -> int:
@@ -183,6 +219,7 @@ def _trace(row: Mapping[str, Any] | None, speller: Speller | None) -> list[Any] 
         score["value"],
         trace.get("error"),
         [_step(step, cut, speller) for step, cut in zip(steps, cuts, strict=True)],
+        [[note["step"], note["what"], *(note.get(name, "") for name in _SAID)] for note in row.get("notes", ())],
     ]
 
 
@@ -193,7 +230,8 @@ def _step(step: Mapping[str, Any], cuts: list[int] | None, speller: Speller | No
     if rewind:
         taken = [rewind["n"], [speller.name(i) if speller else f"token {i}" for i in rewind.get("ban", ())]]
     flags = step["sampled"] + 2 * step["kept"]
-    return [step["kind"], step["text"], flags, len(step["token_ids"]), cuts or 0, _nats(step) or 0, taken]
+    sources = step.get("sources") or 0
+    return [step["kind"], step["text"], flags, len(step["token_ids"]), cuts or 0, _nats(step) or 0, taken, sources]
 
 
 def _nats(step: Mapping[str, Any]) -> list[int] | None:

@@ -16,7 +16,7 @@ _WHOLE = ("yes", "no", "noanswer")
 _STATED = re.compile(
     r"The answer is(?!:?[ \t]*<answer>):?[ \t]*(?P<sentence>[^\n]*)"
     r"|(?:^|(?<=\n))Answer:[ \t]*(?P<line>[^\n]*)"
-    r"|<answer>(?P<tagged>.*?)(?:</answer>|\Z)"
+    r"|<answer>(?P<tagged>(?:(?!<answer>).)*?)(?:</answer>|\Z)"
     r"|\[action: Answer, action_input: (?P<araft>[^\n]*)"
     r"|finish\[(?P<finish>[^\n]*)"
     r'|"name":\s*"(?:answer|finish)",\s*"arguments":\s*\{\s*"\w+":\s*"(?P<call>(?:[^"\\]|\\.)*)',

@@ -91,7 +91,8 @@ def hotpotqa(
         raise DataError(f"task.train={train}, but there are {len(rest)} training problems in {path or SOURCE.hub}.")
     asked = overlaps.Asked(tuple((p.id, p.prompt) for p in (*test, *held)))
     rest = _unmet(rest, asked, "drop", "train")
-    return Task("hotpotqa", {"train": rest[:train], "dev": held, "test": test}, score, quarantined=found.quarantined, measure="F1")
+    splits = {"train": rest[:train], "dev": held, "test": test}
+    return Task("hotpotqa", splits, score, quarantined=found.quarantined, measure="F1")
 
 
 def _unmet(problems: Sequence[Problem], met: overlaps.Asked, what: str, split: str) -> list[Problem]:
