@@ -23,7 +23,6 @@ from thinktwice.decode.transplant import ChoiceBatch, Verifier, option_logprobs
 from thinktwice.train.processes import Processes
 from thinktwice.train.settings import Training
 
-
 SLOTS = 64
 """Options that are told apart in counting how often each is chosen."""
 

@@ -138,10 +138,10 @@ def train_choices(
         on_audit(facts)
     source = ChoiceSteps(facts.kept, settings, verifier.collate, processes.world)
     held_out = held_out_choices(dev_facts.kept, settings, verifier.collate) if dev_facts else []
-    objective = ChoiceObjective(verifier, settings)
+    objective = ChoiceObjective(verifier, settings, processes)
 
     def accuracy(_: nn.Module) -> float:
-        return objective.accuracy()
+        return objective.accuracy()  # counted while the dev loss was measured
 
     result = train_loop(
         model,

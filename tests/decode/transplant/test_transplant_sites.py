@@ -1,4 +1,5 @@
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
 
 from thinktwice.decode.transplant import Verifier
@@ -66,6 +67,14 @@ def test_latent_attention_is_refused(build):
 def test_a_layer_that_does_not_exist_is_refused(llama):
     with pytest.raises(ConfigError, match=r"Layers \[2\] are not among this model's 2"):
         Verifier(llama, layers=(0, 2))
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen3", "Phi3", "Olmo2", "GPTNeoX"])
+def test_half_precision_hides_no_column(build, family):
+    model = build(family, hidden_size=256, num_attention_heads=8, num_hidden_layers=4, head_dim=32).to(torch.bfloat16)
+    found, sites = find_sites(model), find_sites(model.float())
+    assert [site.path for site in found] == [site.path for site in sites]
+    assert [columns(site) for site in found] == [columns(site) for site in sites]
 
 
 def test_looking_leaves_the_model_as_it_was(build):

@@ -23,6 +23,9 @@ Part = Literal["k", "v"]
 Key = tuple[int, Part]
 """A layer, and whether its keys or its values are meant."""
 ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
+WEIGHTINGS = 4
+"""Sums of a key's entries, weighted at random, whose gradients are looked at: in half precision a column's gradient may
+come out as 0 by rounding, but hardly in all of them."""
 ADVICE = "Use a decoder whose layers all attend to keys and values of their own (Llama, Qwen, Mistral, OLMo, Phi, ...)."
 
 
@@ -171,21 +174,26 @@ def _source(
     if not state.requires_grad or not modules:
         return None
     last = state[:, :, -1]
-    # Every entry counts, and none with the same weight: no sum is 0 by symmetry.
-    weights = torch.linspace(1.0, 2.0, last.numel(), device=last.device, dtype=last.dtype).view_as(last)
-    gradients = torch.autograd.grad(
-        (last * weights).sum(), [outputs[m] for m in modules], allow_unused=True, retain_graph=True
-    )
-    reached = [(m, g) for m, g in zip(modules, gradients, strict=True) if g is not None and bool(g.any())]
-    if len(reached) != 1:
+    draw = torch.Generator().manual_seed(0)
+    reached_TD: dict[nn.Module, Tensor] = {}
+    for _ in range(WEIGHTINGS):
+        weights = torch.randn(last.shape, generator=draw).to(last)
+        gradients = torch.autograd.grad(
+            (last * weights).sum(), [outputs[m] for m in modules], allow_unused=True, retain_graph=True
+        )
+        for module, gradient in zip(modules, gradients, strict=True):
+            if gradient is not None and bool(gradient.any()):
+                hit_TD = gradient[0] != 0
+                reached_TD[module] = reached_TD.get(module, hit_TD) | hit_TD
+    if len(reached_TD) != 1:
         return None
-    module, gradient_1TD = reached[0]
-    if bool(gradient_1TD[:, :-1].any()):  # a row made of its neighbours is no row that could be moved
+    ((module, hit_TD),) = reached_TD.items()
+    if bool(hit_TD[:-1].any()):  # a row made of its neighbours is no row that could be moved
         return None
-    columns_C = gradient_1TD[0, -1].nonzero()[:, 0]
+    columns_C = hit_TD[-1].nonzero()[:, 0]
     if len(columns_C) != state.shape[1] * state.shape[3]:
         return None
-    whole = len(columns_C) == gradient_1TD.shape[-1]
+    whole = len(columns_C) == hit_TD.shape[-1]
     return Site(layer, part, names[module], module, None if whole else columns_C)
 
 
