@@ -116,8 +116,8 @@ class Bench:
                 others = [token.token for token in self.control_tokens if token.token not in own]
                 silenced = tuple(dict.fromkeys((*method.silenced, *others)))
                 self.methods[name] = replace(cast(Any, method), silenced=silenced)
-        own = build_method(recipe.method.name, recipe.method.options)
-        self.poser: Posing | None = own if isinstance(own, Posing) else None
+        posing: object = build_method(recipe.method.name, recipe.method.options)
+        self.poser: Posing | None = posing if isinstance(posing, Posing) else None
         """The recipe's method, where it has problems of its own."""
         self.task: Task = load_task(recipe.task.name, **recipe.task.options)
         """The recipe's task; once its problems are posed, those."""

@@ -1,6 +1,7 @@
 """Problems that a method makes of the task's, sealed as a stage. Law: made once a run, read back by every arm."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from thinktwice.config import parse, to_dict
@@ -21,7 +22,7 @@ def pose(poser: Posing, task: Task, engine: Engine, render: Render, seed: int, s
             stream.writelines(json.dumps(to_dict(p), ensure_ascii=False) + "\n" for p in found.get(split, ()))
 
 
-def read_posed(path: Path) -> dict[str, list[Problem]]:
+def read_posed(path: Path) -> dict[str, Sequence[Problem]]:
     """Read the problems of a finished stage, by split."""
     return {
         split: [

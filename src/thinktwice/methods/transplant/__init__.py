@@ -137,9 +137,7 @@ class Transplant:
     def solve(self, problems: Sequence[Problem], engine: Engine, render: Render, sampling: Sampling) -> list[Trace]:
         """Say which solution is right."""
         if not isinstance(engine, ChoosingEngine):
-            raise ConfigError(
-                "a verifier needs a model in this process; a server does not show what it makes of a text."
-            )
+            raise ConfigError("a verifier needs a model in this process; a server does not show its states.")
         return ask(
             problems,
             engine,

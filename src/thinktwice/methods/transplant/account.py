@@ -147,15 +147,15 @@ def _best_table(n: int, results: Mapping[str, BestOf]) -> Finding:
                 )
             )
     rows.append(
-        (f"any of {n} is right", percent(one.passed.value), interval((one.passed.low, one.passed.high)), "", "")
+        (f"any of {n} is right", percent(one.passed.value), interval((one.passed.low, one.passed.high)), *("", ""))
     )
     measures = (Measure(f"majority of {n}", one.majority.value, (one.majority.low, one.majority.high)),)
     return Finding(
         f"Best of {n}",
         ("", "right", "95 %", "less majority", "95 %"),
         tuple(rows),
-        f"{one.gain.problems} questions with {n} samples each, the same for every row: all right and all wrong ones are "
-        "among them. best: the sample with the highest score; weighted vote: the answer whose samples have the largest "
-        "sum of probabilities.",
+        f"{one.gain.problems} questions with {n} samples each, the same for every row, all right and all wrong "
+        "ones among them. best: the sample with the highest score; weighted vote: the answer whose samples have the "
+        "largest sum of probabilities.",
         measures=measures,
     )

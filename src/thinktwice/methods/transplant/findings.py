@@ -121,8 +121,8 @@ def training(weights: Path) -> tuple[Finding, ...]:
             "Evaluations on dev",
             ("step", "right", "loss", "commonest slot", ""),
             table,
-            f"Both orders of every dev pair. Collapsed, drawn hollow: at least {COLLAPSED:.0%} of the verdicts name one "
-            f"slot, so that the evaluation is a constant's ({len(constant)} of {len(measured)}).",
+            f"Both orders of every dev pair. Collapsed, drawn hollow: at least {COLLAPSED:.0%} of the verdicts name "
+            f"one slot, so that the evaluation is a constant's ({len(constant)} of {len(measured)}).",
             figure=Figure("step", "right", (line,)),
         ),
     )

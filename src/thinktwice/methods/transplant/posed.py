@@ -55,9 +55,8 @@ def to_item(problem: Problem) -> Item:
     )
     argued = problem.kind.removeprefix(_ARGUED)
     argued_for = int(argued) - 1 if problem.kind.startswith(_ARGUED) and argued.isdecimal() else None
-    return Item(
-        problem.id, problem.prompt, problem.solution or "", candidates, "".join(problem.context[:1]), argued_for
-    )
+    said = "".join(problem.context[:1])
+    return Item(problem.id, problem.prompt, problem.solution or "", candidates, said, argued_for)
 
 
 def rights(problem: Problem) -> frozenset[int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from thinktwice.engines.base import Engine, ReadingEngine
 from thinktwice.errors import ConfigError
-from thinktwice.methods.transplant import posed
+from thinktwice.methods.transplant import posed, shortcuts
 from thinktwice.render import Render
 from thinktwice.types import ControlToken, Example, Problem, Sampling, Task, Trace
 
@@ -56,8 +56,6 @@ class Probe:
         self, problems: Sequence[Problem], engine: Any, render: Render, sampling: Sampling, task: Task
     ) -> tuple["Probe", dict[str, Any]]:
         """Fit the direction on the train pairs; how strongly it is regularised is chosen on dev."""
-        from sklearn.linear_model import LogisticRegression
-
         train = [p for p in task.splits["train"] if len(p.choices) == posed.PAIR]
         dev = [p for p in task.splits["dev"] if len(p.choices) == posed.PAIR]
         learned, held = (self._differences(part, engine, render) for part in (train, dev))
@@ -66,9 +64,9 @@ class Probe:
         best: tuple[float, float, NDArray[np.float64]] | None = None
         tried: dict[str, float] = {}
         for strength in STRENGTHS:
-            model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
+            model = shortcuts.sklearn("linear_model").LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
             model.fit(learned / scale * signs, signs[:, 0] > 0)
-            direction = model.coef_[0] / scale
+            direction: NDArray[np.float64] = np.asarray(model.coef_[0], np.float64) / scale
             accuracy = float((held @ direction > 0).mean())
             tried[str(strength)] = accuracy
             if best is None or accuracy > best[0]:
@@ -96,7 +94,8 @@ class Probe:
         states = self._states(problems, engine, render).reshape(len(problems), posed.PAIR, -1)
         right = np.array([next(iter(posed.rights(p))) for p in problems])
         rows = np.arange(len(problems))
-        return states[rows, right] - states[rows, 1 - right]
+        found: NDArray[np.float64] = states[rows, right] - states[rows, 1 - right]
+        return found
 
     def _states(self, problems: Sequence[Problem], engine: Engine, render: Render) -> NDArray[np.float64]:
         """Return (candidates of all problems, features)."""
@@ -112,8 +111,8 @@ class Probe:
         found = []
         for start in range(0, len(texts), CHUNK):
             states = engine.token_states(texts[start : start + CHUNK])
-            for state_TH, length in zip(states, lengths[start : start + CHUNK], strict=True):
-                own = state_TH[-length:].astype(np.float64)
+            for state, length in zip(states, lengths[start : start + CHUNK], strict=True):
+                own = state[-length:].astype(np.float64)
                 parts = {"last": [own[-1]], "mean": [own.mean(axis=0)], "both": [own[-1], own.mean(axis=0)]}
                 found.append(np.concatenate(parts[self.at]))
         return np.array(found)

@@ -134,7 +134,7 @@ def _with_choice(scores: Scores, items: Sequence[Item]) -> Scores:
 
 def _vectors(items: Sequence[Item], train: int, unit: str, part: Callable[[str], str]) -> Any:
     """Return slot 1's TF-IDF vector less slot 2's, a row a pair; the vocabulary is of the first `train` pairs."""
-    text = _sklearn("feature_extraction.text")
+    text = sklearn("feature_extraction.text")
     shape: dict[str, Any] = (
         {"ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"}
         if unit == "word"
@@ -152,7 +152,7 @@ def _learn(features: Any, labels: NDArray[np.int64], solver: str = "liblinear") 
     Seeing (x, y) and (-x, -y) gives the same likelihood twice, so each pair is given once, in alternate orders: the
     solver then has both classes whatever the labels.
     """
-    linear = _sklearn("linear_model")
+    linear = sklearn("linear_model")
     turn = np.where(np.arange(len(labels)) % 2, -1, 1) * labels  # the classes alternate
     if len(labels) < 2:
         return np.zeros(features.shape[1])
@@ -161,10 +161,15 @@ def _learn(features: Any, labels: NDArray[np.int64], solver: str = "liblinear") 
     return np.asarray(model.fit(turned, turn * labels).coef_[0], dtype=np.float64)
 
 
-def _sklearn(module: str) -> Any:
+def sklearn(module: str) -> Any:
+    """Return one of scikit-learn's modules.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     from importlib import import_module
 
     try:
         return import_module(f"sklearn.{module}")
     except ModuleNotFoundError:
-        raise ConfigError("n-grams need scikit-learn; pip install 'thinktwice[train]'.") from None
+        raise ConfigError("n-grams and probes need scikit-learn; pip install 'thinktwice[train]'.") from None
