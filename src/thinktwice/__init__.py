@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Stop,
         Task,
         Trace,
+        Wait,
     )
 
 _HOMES = {
@@ -59,7 +60,7 @@ _HOMES = {
     "train": ("Training", "fit"),
     "types": (
         *("Append", "Completion", "Control", "Example", "Problem", "Rewind"),
-        *("Sampling", "Score", "Step", "Stop", "Task", "Trace"),
+        *("Sampling", "Score", "Step", "Stop", "Task", "Trace", "Wait"),
     ),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -92,6 +93,7 @@ __all__ = [
     "Trace",
     "TrainError",
     "Training",
+    "Wait",
     "fit",
     "load",
     "load_task",
