@@ -83,7 +83,8 @@ def legend(names: Iterable[str], colours: Mapping[str, int]) -> Markup:
     return Markup('<div class="legend">{}</div>').format(Markup(" ").join(keys))
 
 
-def _axes(plot: Plot, xs: Mapping[float, str], ys: Mapping[float, str], x_label: str, y_label: str) -> list[str]:
+def axes(plot: Plot, xs: Mapping[float, str], ys: Mapping[float, str], x_label: str, y_label: str) -> list[str]:
+    """Return the parts of two axes, whose marks are given as value -> text."""
     parts = []
     for value, text in ys.items():
         x0, y = plot.at(plot.x[0], value)
@@ -108,7 +109,8 @@ def _room(names: Iterable[str]) -> int:
     return 24 + round(7.4 * max(map(len, names), default=0))
 
 
-def _path(points: Sequence[Point]) -> str:
+def path(points: Sequence[Point]) -> str:
+    """Return places on a drawing as the path through them."""
     return "M" + "L".join(f"{x},{y}" for x, y in points)
 
 
@@ -157,7 +159,7 @@ def _accuracy(
     wide = Plot((min(levels), max(levels)), (floor, 1.0), height=350, top=40, right=_room(arms))
     small = Plot(wide.x, wide.y, 340, 290, left=44, right=26, top=40)
     plot = small if narrow else wide
-    parts = _axes(
+    parts = axes(
         plot, {v: str(v) for v in levels}, {v: f"{100 * v:g} %" for v in ticks(floor, 1.0)}, "difficulty level", ""
     )
     for level, word in marked.items():
@@ -170,10 +172,10 @@ def _accuracy(
         known = sorted(cells)
         above = [plot.at(level, cells[level].ci[1]) for level in known]
         below = [plot.at(level, cells[level].ci[0]) for level in reversed(known)]
-        parts.append(f'<path class="band c{colours[name]}" d="{_path([*above, *below])}Z"/>')
+        parts.append(f'<path class="band c{colours[name]}" d="{path([*above, *below])}Z"/>')
     for name, cells in arms.items():
         middle = [plot.at(level, cells[level].accuracy) for level in sorted(cells)]
-        parts.append(f'<g class="series c{colours[name]}"><path class="line" d="{_path(middle)}"/>')
+        parts.append(f'<g class="series c{colours[name]}"><path class="line" d="{path(middle)}"/>')
         for (x, y), level in zip(middle, sorted(cells), strict=True):
             c = cells[level]
             share = f"{100 * c.accuracy:.1f} % of {c.n} ({100 * c.ci[0]:.1f} to {100 * c.ci[1]:.1f})"
@@ -214,16 +216,16 @@ def curves(
         wide = Plot(*spans, height=height, top=28, right=_room(lines))
         plot = Plot(*spans, 340, min(height, 240), left=50, right=14, top=28) if narrow else wide
         x_ticks = {v: f"{v:g}" for v in ticks(*plot.x)}
-        parts = _axes(plot, x_ticks, {v: f"{v:g}" for v in ticks(*plot.y, wanted=4)}, x_label, y_label)
+        parts = axes(plot, x_ticks, {v: f"{v:g}" for v in ticks(*plot.y, wanted=4)}, x_label, y_label)
         for name, line in lines.items():
             dashed = " dashed" if name.endswith(" (dev)") else ""
             soft = smooth and not dashed and len(line) > 4
             raw = [plot.at(*p) for p in line]
             parts.append(f'<g class="series c{colours[name]}">')
             if soft:
-                parts.append(f'<path class="line raw" d="{_path(raw)}"/>')
+                parts.append(f'<path class="line raw" d="{path(raw)}"/>')
             drawn = [plot.at(*p) for p in smoothed(line)] if soft else raw
-            parts.append(f'<path class="line thin{dashed}" d="{_path(drawn)}"/></g>')
+            parts.append(f'<path class="line thin{dashed}" d="{path(drawn)}"/></g>')
         if not narrow:
             ends = [(plot.at(*(smoothed(line) if smooth and len(line) > 4 else line)[-1])[1], n)
                     for n, line in lines.items()]  # fmt: skip
@@ -244,9 +246,9 @@ def threshold(found: Threshold) -> Markup | None:
     def draw(narrow: bool) -> Markup:
         plot = Plot((0.0, 1.0), (0.0, 1.0), *((340, 270) if narrow else (660, 300)), left=44, right=26, top=28)
         shares = {v / 4: f"{25 * v} %" for v in range(5)}
-        parts = _axes(plot, shares, shares, "recall: share of wrong steps that are taken back", "precision")
+        parts = axes(plot, shares, shares, "recall: share of wrong steps that are taken back", "precision")
         parts.append(
-            f'<g class="series c0"><path class="line thin" d="{_path([plot.at(r, p) for r, p, _ in known])}"/>'
+            f'<g class="series c0"><path class="line thin" d="{path([plot.at(r, p) for r, p, _ in known])}"/>'
         )
         for recall, precision, point in known:
             x, y = plot.at(recall, precision)

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from thinktwice.config import parse
 from thinktwice.records import Finding, Measure, Summary
 from thinktwice.report.chart import Plot, both, legend, svg
+from thinktwice.report.drawing import lines
 from thinktwice.report.outcomes import link
 from thinktwice.show import printable
 
@@ -77,6 +78,8 @@ def _table(finding: Finding, arm: str = "", keys: Collection[str] = ()) -> Table
     columns = [[row[i] for row in finding.rows if i < len(row)] for i in range(len(finding.columns))]
     numbers = tuple(any(cells) and all(_NUMBER.fullmatch(c) for c in cells if c) for cells in columns)
     picture = places(finding.points, finding.title) if finding.points else None
+    if finding.figure is not None:
+        picture = lines(finding.figure, finding.title)
     views = (*finding.views, *("" for _ in finding.rows))[: len(finding.rows)] if arm else ("",) * len(finding.rows)
     named = {cell: _named(cell, arm, keys) for row in finding.rows for cell in row if arm and cell}
     return Table(

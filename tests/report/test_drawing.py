@@ -1,0 +1,35 @@
+import re
+
+from thinktwice.records import Figure, Finding, Line, Summary
+from thinktwice.report.drawing import lines
+from thinktwice.report.findings import gather_findings
+
+
+def test_a_point_lies_where_its_axes_say_and_one_that_is_not_trusted_is_hollow():
+    figure = Figure(
+        "said", "was so", (Line("slot 1", ((0.0, 0.0), (0.5, 0.5), (1.0, 1.0)), hollow=(1,)),), diagonal=True
+    )
+    wide = str(lines(figure, "Reliability")).split('<div class="narrow">')[0]
+    dots = re.findall(r'<circle class="([\w ]+)" cx="([\d.]+)" cy="([\d.]+)"', wide)
+    assert [look for look, _, _ in dots] == ["dot", "ring paper", "dot"]
+    (x0, y0), (x1, y1), (x2, y2) = ((float(x), float(y)) for _, x, y in dots)
+    assert (x0 + x2) / 2 == x1
+    assert (y0 + y2) / 2 == y1
+    diagonal = re.search(r'class="mark" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', wide)
+    assert [float(v) for v in diagonal.groups()] == [x0, y0, x2, y2]
+
+
+def test_names_are_escaped_and_a_figure_without_points_is_none():
+    shown = str(lines(Figure("<b>", "y", (Line("<script>", ((1.0, 0.5),)),)), "<i>"))
+    assert "<script>" not in shown
+    assert "<b>" not in shown
+    assert "<i>" not in shown
+    assert lines(Figure("x", "y", (Line("a", ()),)), "t") is None
+
+
+def test_a_finding_shows_its_figure():
+    finding = Finding(
+        "Evaluations", ("step",), (("1",),), figure=Figure("step", "right", (Line("dev", ((1.0, 0.5),)),))
+    )
+    found = gather_findings(Summary(arms={}, findings={"text": (finding,)}), {})
+    assert "dev: step 1, right 50.0 %" in str(found[0].tables[0].picture)
