@@ -55,7 +55,7 @@ def test_the_recipe_with_all_its_arms(tmp_path: Path) -> None:
     assert counted(run, "dpo").mined is not None
     assert set(counted(run, "dpo_araft").pairs) == {"constant sentence", "previous step"}
     assert {"Answers", "What it learned from", "Loops", "What went wrong"} <= titles(run, "dpo")
-    assert "What it learned from" not in titles(run, "guard")  # whose weights are another's
+    assert "What it learned from" not in titles(run, "base")
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/hotpotqa_300")
