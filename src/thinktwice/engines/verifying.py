@@ -44,7 +44,7 @@ class Adapters:
 def _silent() -> Iterator[None]:
     """Keep the loader from reporting the other role's adapter, which is not in this one's file, as missing."""
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity_error()
     try:
         yield
     finally:

@@ -91,7 +91,7 @@ def hotpotqa(
         raise DataError(f"task.train={train}, but there are {len(rest)} training problems in {path or SOURCE.hub}.")
     asked = overlaps.Asked(tuple((p.id, p.prompt) for p in (*test, *held)))
     rest = _unmet(rest, asked, "drop", "train")
-    splits = {"train": rest[:train], "dev": held, "test": test}
+    splits: dict[str, Sequence[Problem]] = {"train": rest[:train], "dev": held, "test": test}
     return Task("hotpotqa", splits, score, quarantined=found.quarantined, measure="F1")
 
 
