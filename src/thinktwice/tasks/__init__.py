@@ -34,6 +34,7 @@ TASKS = {
     "asdiv": "thinktwice.tasks.lila:asdiv",
     "singleeq": "thinktwice.tasks.lila:singleeq",
     "simuleq": "thinktwice.tasks.lila:simuleq",
+    "given": "thinktwice.tasks.given:given",
 }
 """Name -> the function that loads it, as `module:function`; its keyword arguments are the task's options."""
 
