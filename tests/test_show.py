@@ -155,3 +155,28 @@ def test_a_pair_is_the_context_then_chosen_then_rejected_struck_through() -> Non
     assert to_plain(pieces) == "Q?\n{+look +}u{+p A.+}\n[-look up B.-]"
     assert [piece.mark for piece in pieces] == ["seen", "learned", "seen", "learned", "seen", "retracted"]
     assert to_plain(texts_pieces("Q?", "yes\n", "no")) == "Q?\n{+yes\n+}[-no-]"
+
+
+def test_an_episode_has_each_action_observation_and_answer_on_a_line_of_its_own() -> None:
+    steps = (
+        Step("text", "Who taught Ida?"),
+        Step("action", "<search>"),
+        Step("error", "Ida", kept=False),
+        Step("undo", "</search>", kept=False),
+        Step("action", "Ida Marshby</search>"),
+        Step("observation", "<observation>[red]Hugo</observation>", sampled=False),
+        Step("answer", "<answer>", sampled=False),
+        Step("answer", "Hugo</answer>"),
+    )
+    pieces = trace_pieces(Trace("q", steps))
+    assert to_plain(pieces).split("\n") == [
+        "Who taught Ida?",
+        "<search>[-Ida-]Ida Marshby</search>",
+        "<observation>[red]Hugo</observation>",
+        "<answer>Hugo</answer>",
+    ]
+    assert [p.mark for p in pieces if p.text.strip()] == [
+        "written", "action", "retracted", "undo", "action", "observation", "answer", "answer"
+    ]  # fmt: skip
+    styles = {span.style for span in to_rich(pieces).spans}
+    assert {"blue", "cyan", "bold green"} <= {str(style) for style in styles}

@@ -1,8 +1,8 @@
 """What was learned, seen and taken back, for the eye. Law 2: what is learned is visible.
 
 Pure functions from examples, traces and decoding events to `Piece`s, and from pieces to Rich text (green = learned or
-written, grey = seen, red struck through = retracted), or to plain text for eyes and pipes without colour, where
-`[-...-]` is retracted and `{+...+}` is learned.
+written, grey = seen, red struck through = retracted; in episodes blue = called, cyan = observed), or to plain text for
+eyes and pipes without colour, where `[-...-]` is retracted and `{+...+}` is learned.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +12,9 @@ from typing import Literal
 
 from rich.text import Text
 
-from thinktwice.types import Example, Pair, Trace
+from thinktwice.types import Example, Pair, StepKind, Trace
 
-Mark = Literal["learned", "written", "seen", "retracted", "undo"]
+Mark = Literal["learned", "written", "seen", "retracted", "undo", "action", "observation", "answer"]
 Decode = Callable[[Sequence[int]], str]
 
 STYLES: dict[Mark, str] = {
@@ -23,6 +23,9 @@ STYLES: dict[Mark, str] = {
     "seen": "bright_black",
     "retracted": "red strike",
     "undo": "red",
+    "action": "blue",
+    "observation": "cyan",
+    "answer": "bold green",
 }
 UNDO_SIGN = "↶"
 """Stands for a run of control tokens that took text back."""
@@ -35,7 +38,8 @@ class Piece:
     text: str
     mark: Mark
     """learned: its prediction counts in training. written: a model wrote it, and it stands. seen: given to the model.
-    retracted: taken back. undo: the control tokens that took it back."""
+    retracted: taken back. undo: the control tokens that took it back. action, observation, answer: of an episode, what
+    was called, what came of it, and what was concluded; each begins on a line of its own."""
 
 
 def trace_pieces(trace: Trace) -> list[Piece]:
@@ -43,14 +47,23 @@ def trace_pieces(trace: Trace) -> list[Piece]:
 
     The token whose drawing ended a run of undo tokens is left out: it was thrown away before it entered the text.
     """
-    pieces = []
+    pieces: list[Piece] = []
+    kinds = {step.kind for step in trace.steps if step.kept}
+    episode = "action" in kinds or {"observation", "answer"} <= kinds
+    last: StepKind = "text"
     for step in trace.steps:
         if step.kind == "text" and not step.kept and step.rewind is not None:
             continue
-        if step.kept:
-            mark: Mark = "written" if step.sampled else "seen"
+        if not step.kept:
+            mark: Mark = "undo" if step.kind == "undo" else "retracted"
+        elif episode and (step.kind == "action" or step.kind == "observation" or step.kind == "answer"):
+            mark = step.kind
         else:
-            mark = "undo" if step.kind == "undo" else "retracted"
+            mark = "written" if step.sampled else "seen"
+        if episode and step.kept:
+            if step.kind != last and pieces and not pieces[-1].text.endswith("\n"):
+                pieces.append(Piece("\n", "seen"))
+            last = step.kind
         pieces.append(Piece(step.text, mark))
     return pieces
 

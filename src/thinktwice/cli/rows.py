@@ -98,6 +98,8 @@ def verdict(record: TraceRecord) -> str:
     """Say whether an answer is right, and what it was when it isn't."""
     if record.score.value == 1:
         return "right"
+    if 0 < record.score.value < 1:
+        return f"partly right ({record.score.value:.2f}): {record.score.answer}, not {record.reference}"
     return f"wrong: {record.score.answer or 'no answer'}, not {record.reference}"
 
 

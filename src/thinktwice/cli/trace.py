@@ -36,12 +36,16 @@ def print_trace(path: Path, key: str, arm: str | None, tokenizer: Path | None, *
     console.print(Text(printable(f"{first.key} · level {first.level}"), style="bold"), soft_wrap=True)
     console.print(Text(printable(first.question)), soft_wrap=True)
     console.print(Text(printable(f"reference: {first.reference}"), style="bright_black"), soft_wrap=True)
+    if first.support:
+        console.print(Text(printable(f"it takes: {', '.join(first.support)}"), style="bright_black"), soft_wrap=True)
     base = run.artefact("base", "tokenizer.json")
     decode = decoder(tokenizer or (base.parent if base else None)) if probabilities else None
     for record in records:
         console.print()
         console.print(Text(printable(f"{record.arm} · {verdict(record)}"), style="bold"), soft_wrap=True)
         console.print(written(trace_pieces(record.trace), console), soft_wrap=True)
+        if turns := _turns(record):
+            console.print(turns, soft_wrap=True)
         for line in _facts(record):
             console.print(Text(printable(line), style="bright_black"), soft_wrap=True)
         if probabilities:
@@ -65,6 +69,17 @@ def _records(run: Run, key: str, arm: str | None) -> Iterator[TraceRecord]:
         raise ConfigError(f"{run.root} has no answer to a problem {key!r}. {hint}".rstrip())
     for name in found:
         yield parse(TraceRecord, files[name][key], f"{run.root}/traces/{name}.jsonl")
+
+
+def _turns(record: TraceRecord) -> Text:
+    """Return the turns of an episode at a glance: what was done, about what, and what is remarkable about it."""
+    text = Text()
+    for number, note in enumerate((n for n in record.notes if n.what != "observation"), start=1):
+        text.append(" · " if text else "").append(f"{number} {printable(note.what)} ", style="bold")
+        text.append(printable(note.text.replace("\n", " ")))
+        if note.mark:
+            text.append(f" ({printable(note.mark)})", style="red")
+    return text
 
 
 def _facts(record: TraceRecord) -> Iterator[str]:

@@ -101,6 +101,9 @@ class Tape {
     const name = flows ? "flow" : kind;
     const about = this.about?.[item.step];
     const place = this._placeOf(about);
+    // What was taken back in the middle of an action stays where it stood in it.
+    const inside = about && ["error", "undo"].includes(item.kind) || (about && item.fate === "rejected");
+    if (inside && this._block?.name === "action" && this._block.place === place) return this._block.node;
     const whole = flows || item.fate === "ban" || ["action", "answer"].includes(kind); // its steps are one
     if (this._block?.name === name && (whole || this._block.step === item.step) && this._block.place === place) {
       return this._block.node;
