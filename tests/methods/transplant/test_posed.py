@@ -73,10 +73,10 @@ def test_a_pair_is_asked_in_both_orders_and_read_back() -> None:
 
 def test_a_verifier_that_prefers_a_slot_is_half_right_and_said_to_be() -> None:
     problem = posed.to_problem(item(False, True))
-    trace = posed.told_in_orders(problem, {order: ((-0.1, -2.4), (5, 6)) for order in ((0, 1), (1, 0))})
+    trace = posed.told_in_orders(problem, dict.fromkeys(((0, 1), (1, 0)), ((-0.1, -2.4), (5, 6))))
     assert posed.judge(problem, trace).value == 0.5
     assert posed.fault(problem, trace) == "same slot in both orders"
-    tied = posed.told_in_orders(problem, {order: ((-0.7, -0.7), (5, 6)) for order in ((0, 1), (1, 0))})
+    tied = posed.told_in_orders(problem, dict.fromkeys(((0, 1), (1, 0)), ((-0.7, -0.7), (5, 6))))
     assert posed.judge(problem, tied).value == 0.5
     assert posed.judge(problem, tied).answer is None
 
