@@ -124,7 +124,8 @@ class Detail {
       }),
       episode && this.problem.support.length > 0 && marked("needed", "◆ a page that the answer needs"),
       episode && marked("reference", "the reference answer, where it was found"),
-      episode && lanes.some((lane) => lane.answer !== this.problem.reference) && marked("given", "the answer that was given, where it was found"),
+      episode && lanes.some((lane) => lane.answer !== this.problem.reference) &&
+        marked("given", "the answer that was given, where it was found"),
       el("li", { class: "tw-scale" }, "probability of a token: ",
         ...scale.map((text, i) => el("span", { class: "tw-token", "data-surprise": i }, text))),
     ];

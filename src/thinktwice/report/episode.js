@@ -18,10 +18,10 @@ function episodeOf(trace) {
     if (!ends && !last) return;
     const turn = turns.length + 1;
     const steps = trace.steps.slice(begun, index + 1);
-    const kept = steps.findLastIndex((one, i) => one.kept && (noted.has(begun + i) || acts.includes(one.kind)) &&
-      one.kind !== "observation");
+    const told = (one, at) => one.kind !== "observation" && (noted.has(begun + at) || ["action", "answer"].includes(one.kind));
+    const kept = steps.findLastIndex((one, at) => one.kept && told(one, at)); // where the turn's action ends
     const plain = { what: steps[kept]?.kind ?? "thought", text: "", mark: "" };
-    const act = noted.get(begun + kept) ?? plain;
+    const act = (kept >= 0 && noted.get(begun + kept)) || plain;
     const sources = steps.flatMap((one) => (one.kept ? one.sources : []));
     steps.forEach((one, i) => {
       const own = noted.get(begun + i);
@@ -29,7 +29,8 @@ function episodeOf(trace) {
       about[begun + i] = { turn, what: says.what, text: says.text, mark: says.mark, sources: one.sources };
     });
     const back = steps.flatMap((one, i) => (one.kept ? [] : (noted.get(begun + i)?.mark ?? [])));
-    turns.push({ turn, what: act.what, text: act.text, mark: [...back, act.mark].filter(Boolean).join(", "), step: index, sources });
+    const mark = [...back, act.mark].filter(Boolean).join(", ");
+    turns.push({ turn, what: act.what, text: act.text, mark, step: index, sources });
     begun = index + 1;
   });
   return { about, turns };
