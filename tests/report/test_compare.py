@@ -408,3 +408,14 @@ def test_rows_of_another_version_are_named(make: Make) -> None:
         run.traces("control").append([{key: v for key, v in row.items() if key != "score"} for row in rows])
     with pytest.raises(RunError, match=r"two/traces/control\.jsonl has a row this version cannot read"):
         compare([one, two])
+
+
+def test_graded_scores_are_not_called_accuracy(make: Make) -> None:
+    one, two = make("one"), make("two")
+    assert "Accuracy with its 95 % interval" in text(one, two)
+    for root in (one, two):
+        path = root / "summary.json"
+        write_json(path, {**json.loads(path.read_text()), "measure": "F1"})
+    shown = text(one, two)
+    assert "Mean F1 with its 95 % interval" in shown
+    assert "Accuracy" not in shown

@@ -1,5 +1,7 @@
 """What a run says of DPO after SFT: printed whichever way it went, and only where the arms are there."""
 
+from dataclasses import replace
+
 import pytest
 
 from thinktwice.config import Headline
@@ -55,6 +57,15 @@ def test_the_other_arms_are_told_beside_it_where_they_were_run() -> None:
     assert cut.startswith("Learned from cut episodes instead: −30.0 points (−35.0 to −25.0); a search repeated in 15.0")
     assert guard == "A guard instead of DPO: −30.0 points (−35.0 to −25.0)."
     assert cure.startswith("cut_dpo_araft, on top of cut episodes: −30.0")
+
+
+def test_a_loss_at_another_level_is_not_left_out() -> None:
+    whole = summary()
+    lost = Comparison("dpo", "sft_full", 2, -0.2, (-0.25, -0.15))
+    cells = {**whole.arms["dpo"], 2: whole.arms["dpo"][4]}
+    found = answer(replace(whole, arms={**whole.arms, "dpo": cells}, comparisons=(*whole.comparisons, lost)), PLAN)
+    assert found is not None
+    assert found.beside == ("DPO at the other levels: level 2 −20.0 points (−25.0 to −15.0).",)
 
 
 def test_a_run_without_these_arms_is_not_asked() -> None:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from thinktwice.config import Recipe, parse
 from thinktwice.records import Cell, Summary
-from thinktwice.report.claims import headline, interval, percent, points, split
+from thinktwice.report.claims import headline, interval, measured, percent, points, split
+from thinktwice.report.preference import answer
 from thinktwice.run import Run
 
 
@@ -23,13 +24,14 @@ def plain_table(*columns: str) -> Table:
 
 
 def outcome(place: Path) -> None:
-    """Print a finished run's accuracies and its headline."""
+    """Print a finished run's accuracies (mean grades where answers are graded), and what it may claim."""
     run = Run.load(place)
     recipe = parse(Recipe, run.config)
     summary = parse(Summary, run.summary() or {}, str(place / "summary.json"))
     console = Console(highlight=False)
     levels = sorted({level for cells in summary.arms.values() for level in cells})
-    table = plain_table("accuracy %", *(f"level {level}" for level in levels))
+    graded = measured(summary)
+    table = plain_table(f"mean {graded} %" if graded else "accuracy %", *(f"level {level}" for level in levels))
     for name, cells in summary.arms.items():
         row = [_accuracy(cells[level]) if level in cells else "–" for level in levels]
         main = recipe.headline is not None and name == recipe.headline.a
@@ -38,6 +40,11 @@ def outcome(place: Path) -> None:
     claim = headline(summary)
     if claim is not None:
         console.print(f"\n[bold]{escape(claim.sentence)}[/]\n{escape(claim.verdict)}")
+    asked = answer(summary, recipe.headline)
+    if asked is not None:
+        console.print(f"\n[bold]{asked.question}[/] {escape(asked.verdict)}. {escape(asked.sentence)}")
+        for line in asked.beside:
+            console.print(f"  {escape(line)}")
     for part in split(summary, recipe.headline) or ():
         c = part.comparison
         console.print(f"  {part.name}: {points(c.difference)} points ({interval(c.ci)})")

@@ -73,6 +73,10 @@ def _gain(summary: Summary, gain: Comparison) -> str:
 
 
 def _rest(summary: Summary, level: int) -> Iterator[str]:
+    others = [(n, find(summary, "dpo", "sft_full", n)) for n in sorted(summary.arms["dpo"]) if n != level]
+    told = [f"level {n} {_points(found)}" for n, found in others if found is not None]
+    if told:
+        yield f"DPO at the other levels: {', '.join(told)}."
     lines = [("sft_cut", "sft_full", "Learned from cut episodes instead")]
     lines += [("guard", "sft_full", "A guard instead of DPO"), ("dpo_araft", "sft_full", "Araft's pairs instead")]
     lines += [(name, "sft_cut", f"{name}, on top of cut episodes") for name in CURES]

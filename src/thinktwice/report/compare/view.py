@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from thinktwice.records import Cell
-from thinktwice.report.claims import interval, points
+from thinktwice.report.claims import interval, measured, points
 from thinktwice.report.compare import charts, cost, differing, pairing, words
 from thinktwice.report.compare.differing import Code, Row
 from thinktwice.report.compare.pairing import Contrast, Flips
@@ -121,6 +121,8 @@ class View:
     """Why there are none; empty where there are."""
     cost: cost.Cost
     command: str
+    measure: str
+    """What the scores are: accuracy, or the mean of what grades them."""
 
 
 def view(sides: Sequence[Side], link: Callable[[Run], str | None]) -> View:
@@ -153,7 +155,15 @@ def view(sides: Sequence[Side], link: Callable[[Run], str | None]) -> View:
         no_flips,
         cost.cost(sides),
         f"thinktwice report {roots}",
+        _measure(sides),
     )
+
+
+def _measure(sides: Sequence[Side]) -> str:
+    names = {measured(side.summary) for side in sides if side.summary is not None}
+    if names <= {""}:
+        return "Accuracy"
+    return f"Mean {names.pop()}" if len(names) == 1 else "Mean score"
 
 
 def _column(number: int, side: Side, link: Callable[[Run], str | None]) -> Column:
