@@ -6,7 +6,8 @@ have one author and one wording. Or they come from a file that somebody wrote.
 
 import hashlib
 import logging
-from collections import Counter
+import random
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods.transplant import posed
 from thinktwice.methods.transplant.argue import Arguer
 from thinktwice.methods.transplant.data import Item, Likeness, Pairing, pairs, read_items, write_items
+from thinktwice.methods.transplant.even import even
 from thinktwice.methods.transplant.ledger import Arguing
 from thinktwice.methods.transplant.seed_data import Source, read_source
 from thinktwice.render import Render
@@ -50,6 +52,8 @@ class Posing:
     """Which candidates meet: any; within: of one generator; balanced: besides, as many pairs each way (see `pairs`)."""
     alike: Likeness = "any"
     """steps: the two have as many lines; length: as many lines and tokens."""
+    even: bool = False
+    """Leave out pairs until n-grams are right as often as wrong, at every confidence: see `even`."""
     most: int = 2
     """Pairs of one training question at most; dev and test have one a question, so that pairs are independent."""
     group: int = 0
@@ -91,11 +95,9 @@ def pose(
     found = _read(posing) if posing.file is not None else _sample(posing, task, engine, render, seed, work)
     problems: dict[str, list[Problem]] = {}
     counts: dict[str, Any] = {}
-    paired: dict[str, list[Item]] = {}
+    paired = _paired(posing, found, seed)
     for split in SPLITS:
         items = found[split]
-        most = posing.most if split == "train" else 1
-        paired[split] = pairs(items, by_generator=posing.by_generator, alike=posing.alike, most=most, seed=seed)
         if not paired[split]:
             raise DataError(
                 f"no {split} question has a right and a wrong candidate under this pairing; ask harder or easier "
@@ -118,6 +120,29 @@ def pose(
     files.write_json(directory / "counts.json", counts)
     files.write_json(directory / AUDIT, _audit(paired))
     return problems
+
+
+def _paired(posing: Posing, found: Mapping[str, Sequence[Item]], seed: int) -> dict[str, list[Item]]:
+    """Return the pairs of each split: evened out first, and of what is left a few a question."""
+    rules: dict[str, Any] = {"by_generator": posing.by_generator, "alike": posing.alike, "seed": seed}
+    most = {split: posing.most if split == "train" else 1 for split in SPLITS}
+    if not posing.even:
+        return {split: pairs(found[split], **rules, most=most[split]) for split in SPLITS}
+    kept = even({split: pairs(found[split], **rules) for split in SPLITS}, seed)
+    return {split: _few(kept[split], most[split], seed) for split in SPLITS}
+
+
+def _few(paired: Sequence[Item], most: int, seed: int) -> list[Item]:
+    """Return at most so many pairs of a question, chosen by chance."""
+    by_question: dict[str, list[Item]] = defaultdict(list)
+    for item in paired:
+        by_question[item.group].append(item)
+    kept = {
+        item.id
+        for name, own in by_question.items()
+        for item in random.Random(f"{seed}:{name}").sample(own, min(most, len(own)))
+    }
+    return [item for item in paired if item.id in kept]
 
 
 def _groups(posing: Posing, items: Sequence[Item], split: str) -> list[Item]:
