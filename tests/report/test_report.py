@@ -345,3 +345,27 @@ def test_the_page_is_made_again_from_a_run_that_is_open(run_dir: Path) -> None:
     config = json.loads((run_dir / "config.json").read_text())
     with Run.open(run_dir, config):
         assert report(run_dir).exists()  # reading needs no lock
+
+
+def test_graded_answers_are_not_called_right_or_wrong(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    root = make_run(tmp_path / "sample")
+    whole = json.loads((root / "summary.json").read_text())
+    for comparison in (*whole["comparisons"], whole["headline"]):
+        comparison["p"] = None
+    write_json(root / "summary.json", {**whole, "measure": "F1"})
+    path = root / "traces" / "backtrack.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        del row["check"]
+        row["score"]["value"] *= 0.5
+    path.unlink()
+    with Run.open(root, json.loads((root / "config.json").read_text())) as run:
+        run.traces("backtrack").append(rows)
+    text = Reader(report(root).read_text()).text
+    assert "backtrack reaches a mean F1 of 77.6" in text
+    assert "correctly" not in text
+    assert "McNemar p of the right answers" in text
+    assert "≈" in text
+    assert "Mean F1 against difficulty" in text
+    assert "Wilson" not in text
+    assert "not exactly right" in text

@@ -2,6 +2,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from thinktwice.config import Arm, Evaluation, Headline, Recipe, Spec, to_dict
-from thinktwice.records import TraceRecord
+from thinktwice.records import Note, TraceRecord
 from thinktwice.report import viewer
 from thinktwice.report.spelling import Speller
 from thinktwice.run import Run
@@ -240,3 +241,38 @@ def test_the_program_has_no_way_to_run_what_it_reads(word: str) -> None:
     assert "</script" not in viewer.SCRIPT
     assert "url(" not in viewer.STYLE
     assert "@import" not in viewer.STYLE
+
+
+def test_partly_right_answers_turns_and_marks_are_columns(tmp_path: Path) -> None:
+    steps = (
+        Step("action", "<search>", (0,)),
+        Step("observation", "Ann", (0,), sampled=False, sources=("Ann", "Ben")),
+        Step("answer", "3", (2,)),
+    )
+    notes = (Note(0, "search", "Ann", "exact later"), Note(1, "observation", "", "error"), Note(2, "answer", "3"))
+    plain = record("p", *steps)
+    graded = replace(plain, score=Score(0.5, "3", "F1"), support=("Ann",), notes=notes)
+    page = embed(write(tmp_path / "r", backtrack=[graded], control=[plain]))
+    index = page.data("traces-index")
+    other, arm = index["arms"]
+    assert (arm["right"], other["right"]) == ("p", "1")
+    assert arm["turns"] == ["Sa"]
+    assert "turns" not in other
+    assert [index["marks"][n] for n in arm["marks"][0]] == ["exact later", "error"]
+    block = page.data("traces-0")
+    assert block["support"] == [["Ann"]]
+    assert block["traces"][0][1][5][0] == [0, "search", "Ann", "exact later"]
+    assert [step["sources"] for step in steps_of(page, arm=1)] == [0, ["Ann", "Ben"], 0]
+
+
+@pytest.mark.parametrize("damage", [{"notes": [{"step": "x"}]}, {"notes": [{"what": "s"}]}, {"support": [1]}])
+def test_a_row_with_damaged_notes_is_left_out_and_counted(tmp_path: Path, damage: dict[str, Any]) -> None:
+    run = write(tmp_path / "r", backtrack=[record("p", Step("text", "3", (2,))), record("q", Step("text", "3", (2,)))])
+    path = run.root / "traces" / "backtrack.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    del rows[0]["check"], rows[1]["check"]
+    path.unlink()
+    with Run.open(run.root, to_dict(RECIPE)) as again:
+        again.traces("backtrack").append([{**rows[0], **damage}, rows[1]])
+    (arm,) = embed(Run.load(run.root)).data("traces-index")["arms"]
+    assert arm["damaged"] == 1
