@@ -251,7 +251,8 @@ def test_partly_right_answers_turns_and_marks_are_columns(tmp_path: Path) -> Non
     )
     notes = (Note(0, "search", "Ann", "exact later"), Note(1, "observation", "", "error"), Note(2, "answer", "3"))
     plain = record("p", *steps)
-    graded = replace(plain, score=Score(0.5, "3", "F1"), support=("Ann",), notes=notes)
+    plain = replace(plain, support=("Ann",))
+    graded = replace(plain, score=Score(0.5, "3", "F1"), notes=notes)
     page = embed(write(tmp_path / "r", backtrack=[graded], control=[plain]))
     index = page.data("traces-index")
     other, arm = index["arms"]
