@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from thinktwice.decode.transplant import Verifier, option_logprobs
+from thinktwice.decode.transplant.batch import of_wrong
 from thinktwice.decode.transplant.saved import SavedVerifier
+from thinktwice.errors import ConfigError
 from thinktwice.train.device import enable_checkpointing
 from thinktwice.train.settings import Training
 from thinktwice.train.split import ChoiceObjective
@@ -258,3 +260,41 @@ def test_two_processes_train_what_one_trains(tmp_path, make_model):
     assert set(one) == set(two)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
     assert any(float(one[name].abs().max()) > 0 for name in one if "lora_B.arguer" in name)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_an_adversary_is_taught_the_reverse_about_wrong_candidates_alone(make_readers, recompute):
+    found = {}
+    for strength in (0.0, 1.0, 3.0):
+        settings = Training(mode="lora", lora_rank=2, adversarial=strength, gradient_checkpointing=recompute)
+        model, verifier = make_readers(settings)
+        batch = verifier.collate(make_choices())
+        assert 0 < int(batch.against_U.sum()) < len(batch.against_U)
+        loss = ChoiceObjective(verifier, settings)(batch)
+        loss.backward()
+        found[strength] = float(loss.detach()), gradients(model)
+    (plain_loss, plain), (loss, turned), (_, more) = (found[strength] for strength in (0.0, 1.0, 3.0))
+    assert plain_loss == loss
+    moved = 0.0
+    for name, gradient in plain.items():
+        if ".chooser." in name:
+            torch.testing.assert_close(turned[name], gradient)
+        else:  # right + wrong, right - wrong, right - 3 wrong
+            torch.testing.assert_close(more[name], 2 * turned[name] - gradient, rtol=1e-3, atol=1e-4)
+            moved += float((turned[name] - gradient).abs().max())
+    assert moved > 1e-3
+
+
+def test_which_rows_are_a_wrong_candidates(make_readers):
+    both = make_choices(1)
+    assert [of_wrong(choice) for choice in both] == [(False, True), (True, False)]
+    alone = replace(both[0], moves=both[0].moves[:1])
+    assert of_wrong(alone) == (False,)
+    assert of_wrong(replace(alone, right=1)) == (True,)
+    assert of_wrong(replace(both[0], right=None)) == (False, False)
+    _, verifier = make_readers(Training(mode="lora", lora_rank=2))
+    batch = verifier.collate(both)
+    wrong = len(both[0].argued[1]) - both[0].moves[1].start
+    assert int(batch.against_U.sum()) == wrong
+    with pytest.raises(ConfigError, match="arguer=joint"):
+        Training(mode="lora", adversarial=0.5, arguer="tied")

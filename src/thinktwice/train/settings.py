@@ -15,7 +15,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Attention = Literal["auto", "layout", "unrolled"]
 PREFERENCE = ("beta", "nll_weight", "label_smoothing", "length_normalised", "max_chosen_drop")
 """Settings that count only where pairs are learned from."""
-VERIFIER = ("arguer", "transplant_layers", "transplant_parts", "loss_over")
+VERIFIER = ("arguer", "transplant_layers", "transplant_parts", "loss_over", "adversarial")
 """Settings that count only where choices are learned from."""
 Arguer = Literal["joint", "frozen", "tied"]
 
@@ -129,6 +129,9 @@ class Training:
     """Choices only: move keys, values, or both."""
     loss_over: Literal["options", "vocabulary"] = "options"
     """Choices only: the identifier's probability among the options, or among all tokens."""
+    adversarial: float = 0.0
+    """Choices only: above 0 the arguer of a wrong candidate works for its own: what it is taught by the chooser's loss
+    is turned round, and scaled by this. The chooser learns to see through it. 0: both work together."""
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "grad_accumulation", "log_every", "lora_rank", "lora_alpha")
@@ -172,6 +175,10 @@ class Training:
                 f"training.label_smoothing is {self.label_smoothing}; it must be at least 0 and below 0.5, "
                 "where the pairs would say nothing."
             )
+        if not (math.isfinite(self.adversarial) and self.adversarial >= 0):
+            raise ConfigError(f"training.adversarial is {self.adversarial}; it must be a number, 0 or more.")
+        if self.adversarial and self.arguer != "joint":
+            raise ConfigError("training.adversarial needs an arguer with an adapter of its own; set arguer=joint.")
         if not self.lora_targets:
             raise ConfigError('training.lora_targets is empty; use ["all-linear"] or name layers.')
         if self.mode == "prefix-tuning" and self.backend != "loop":

@@ -88,7 +88,7 @@ class ChoiceObjective:
             if not through:
                 return
             reached = [key for key, leaf in leaves.items() if leaf.grad is not None]
-            gradients = [leaves[key].grad for key in reached]
+            gradients = [self._turned(leaves[key].grad, batch) for key in reached]
             if not self.recompute:
                 torch.autograd.backward([argued[key] for key in reached], gradients)
                 return
@@ -97,6 +97,18 @@ class ChoiceObjective:
                 torch.autograd.backward([again[key] for key in reached], gradients)
 
         return loss, go_back
+
+    def _turned(self, gradient_U: Tensor | None, batch: ChoiceBatch) -> Tensor | None:
+        """Return the gradient of the moved rows, turned round where an adversary argues for a wrong candidate.
+
+        It descends on what the chooser's loss descends on; the other way is up the chooser's loss, which is higher the
+        likelier its own candidate is chosen.
+        """
+        if not self.settings.adversarial or gradient_U is None:
+            return gradient_U
+        against_U = batch.against_U.to(gradient_U.device)
+        shape = (-1, *[1] * (gradient_U.ndim - 1))
+        return gradient_U * torch.where(against_U, -self.settings.adversarial, 1.0).to(gradient_U.dtype).view(shape)
 
     def _loss(self, logits_BV: Tensor, batch: ChoiceBatch) -> Tensor:
         right_B = batch.right_B.to(logits_BV.device)

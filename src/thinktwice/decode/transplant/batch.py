@@ -37,6 +37,8 @@ class ChoiceBatch:
     """For every moved row, the flat index (choice * T + row) of the row it replaces in `token_ids_BT`; ascending."""
     shift_M: Tensor
     """For every moved row, its row in the chooser's text less its row in the argued one."""
+    against_U: Tensor
+    """Which of the U rows are of a candidate that is not the right one, bool; see `of_wrong`."""
     options_BO: Tensor
     """Identifiers; rows with fewer options repeat their first."""
     shown_BO: Tensor
@@ -65,6 +67,21 @@ class ChoiceBatch:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         moved: dict[str, Any] = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
         return replace(self, **moved)
+
+
+def of_wrong(choice: Choice) -> tuple[bool, ...]:
+    """Say of each move, in the order of the rows they replace, whether its candidate is wrong.
+
+    Where there is a move for each option, they stand in the order of the options; where one candidate is asked about,
+    its second option says that it is wrong. Otherwise nobody knows, and none is.
+    """
+    if choice.right is None:
+        return (False,) * len(choice.moves)
+    if len(choice.moves) == 1:
+        return (choice.right == 1,)
+    if len(choice.moves) != len(choice.options):
+        return (False,) * len(choice.moves)
+    return tuple(slot != choice.right for slot in range(len(choice.options)))
 
 
 def check_choice(choice: Choice) -> None:
@@ -122,8 +139,10 @@ def collate_choices(choices: Sequence[Choice], pad_id: int = 0, *, by_shift: boo
     texts: dict[tuple[tuple[int, ...], int], int] = {}
     ends: list[int] = []
     moved: list[tuple[int, int, int, int, int]] = []  # choice, row, text, row there, distance
+    against: list[bool] = []
     for b, choice in enumerate(choices):
-        for move in sorted(choice.moves, key=lambda move: move.to):
+        for move, wrong in zip(sorted(choice.moves, key=lambda move: move.to), of_wrong(choice), strict=True):
+            against += [wrong] * move.n
             distance = move.to - move.start
             key = (choice.argued[move.source], distance if by_shift else 0)
             text = texts.setdefault(key, len(texts))
@@ -144,6 +163,8 @@ def collate_choices(choices: Sequence[Choice], pad_id: int = 0, *, by_shift: boo
         shown[b, : len(choice.options)] = True
     table = np.asarray(moved, np.int64).reshape(-1, 5)
     from_rows, take = np.unique(table[:, 2] * argued_width + table[:, 3], return_inverse=True)
+    against_rows = np.zeros(len(from_rows), bool)
+    against_rows[take.reshape(-1)] = against
     lengths = [len(choice.token_ids) for choice in choices]
     return ChoiceBatch(
         argued_ids_NT=torch.from_numpy(argued_ids),
@@ -155,6 +176,7 @@ def collate_choices(choices: Sequence[Choice], pad_id: int = 0, *, by_shift: boo
         take_M=torch.from_numpy(take.reshape(-1).astype(np.int64)),
         to_M=torch.from_numpy(table[:, 0] * width + table[:, 1]),
         shift_M=torch.from_numpy(table[:, 4].copy()),
+        against_U=torch.from_numpy(against_rows),
         options_BO=torch.from_numpy(options),
         shown_BO=torch.from_numpy(shown),
         right_B=torch.tensor([-1 if choice.right is None else choice.right for choice in choices], dtype=torch.long),
