@@ -58,7 +58,7 @@ def faults(line: str) -> Iterator[str]:
         return
     if words and f"{name} {words[0]}" in known():
         name, words = f"{name} {words[0]}", words[1:]
-    elif words and name in groups() and not words[0].startswith("-"):
+    elif words and name in groups() and not words[0].startswith(("-", "[")):
         yield f"`{line}`: {name} has no command {words[0]!r}"
         return
     if name not in known():

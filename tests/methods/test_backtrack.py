@@ -203,7 +203,7 @@ def test_a_method_is_a_value_and_refuses_nonsense() -> None:
         Backtrack(lengths=(0,))
     with pytest.raises(ConfigError, match="context=off"):
         Backtrack(max_retractions=0)
-    assert set(METHODS) == {"baseline", "backtrack", "planning"}
+    assert {"baseline", "backtrack"} <= set(METHODS)
 
 
 def test_own_mistakes_need_a_model_and_an_oracle(render: Render, task: Task) -> None:
