@@ -3,7 +3,7 @@
 import random
 
 from thinktwice.methods.transplant.data import Candidate, Item
-from thinktwice.methods.transplant.even import even
+from thinktwice.methods.transplant.even import even, even_lengths
 from thinktwice.methods.transplant.posing import Posing, _paired
 from thinktwice.methods.transplant.shortcuts import n_grams
 
@@ -42,3 +42,15 @@ def test_evened_pairs_are_thinned_by_question_afterwards() -> None:
     paired = _paired(Posing(even=True, most=1), found, 0)
     assert all(0 < len(own) <= 60 for own in paired.values())
     assert len({item.group for item in paired["test"]}) == len(paired["test"])
+
+
+def test_of_what_is_kept_the_right_one_is_as_often_the_longer_text() -> None:
+    pairs = styled("test", 100, 0.8)  # "therefore it is" is longer than "hence it was"
+    kept = even_lengths(pairs)
+    longer = [
+        len(item.candidates[item.right or 0].text) - len(item.candidates[1 - (item.right or 0)].text) for item in kept
+    ]
+    assert sum(gap > 0 for gap in longer) == sum(gap < 0 for gap in longer) > 10
+    assert sum(len(i.candidates[0].text) == len(i.candidates[1].text) for i in kept) == sum(
+        len(i.candidates[0].text) == len(i.candidates[1].text) for i in pairs
+    )  # where neither is longer, nothing is left out

@@ -2,7 +2,8 @@
 
 What a model gets wrong has a style of its own, even where the prompt, the author and the length are the same (a small
 model that guesses writes small numbers). A pair that n-grams judge rightly with some confidence is kept with one that
-they judge wrongly with the same; what is over is left out. (The idea of adversarial filtering: Le Bras et al., 2020.)
+they judge wrongly with the same, and one whose right candidate is the longer text with one whose is the shorter; what
+is over is left out. (The idea of adversarial filtering: Le Bras et al., 2020.)
 """
 
 import random
@@ -52,9 +53,29 @@ def _evened(pairs: Sequence[Item], scores: Scores, seed: int) -> list[Item]:
     chance = random.Random(f"even:{seed}")
     kept: set[int] = set()
     for start in range(0, len(order), BIN):
-        near = order[start : start + BIN]
-        sides = [[index for index in near if (towards[index] > 0) == hit] for hit in (True, False)]
-        fewest = min(map(len, sides))
-        for side in sides:
-            kept.update(chance.sample(side, fewest))
+        cells: dict[tuple[bool, int], list[int]] = {}
+        for index in order[start : start + BIN]:
+            cells.setdefault((bool(towards[index] > 0), _longer(pairs[index])), []).append(index)
+        for (hit, longer), some in cells.items():
+            others = cells.get((not hit, -longer), [])
+            kept.update(chance.sample(some, min(len(some), len(others))))
     return [item for index, item in enumerate(pairs) if index in kept]
+
+
+def even_lengths(pairs: Sequence[Item], seed: int = 0) -> list[Item]:
+    """Return as many pairs in which the right candidate's text is the longer one as pairs in which it is the shorter.
+
+    For what was chosen among evened pairs: one a question counts questions with few pairs for more.
+    """
+    sides = [[item.id for item in pairs if _longer(item) == side] for side in (1, -1)]
+    fewest = min(map(len, sides))
+    over = {name for side in sides for name in side}
+    for side in sides:
+        over -= set(random.Random(f"lengths:{seed}").sample(side, fewest))
+    return [item for item in pairs if item.id not in over]
+
+
+def _longer(pair: Item) -> int:
+    """Return 1 where the right candidate's text is longer, -1 where it is shorter, 0 where both are as long."""
+    right, wrong = sorted(pair.candidates, key=lambda candidate: not candidate.right)
+    return (len(right.text) > len(wrong.text)) - (len(right.text) < len(wrong.text))

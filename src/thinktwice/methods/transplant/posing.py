@@ -20,7 +20,7 @@ from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods.transplant import posed
 from thinktwice.methods.transplant.argue import Arguer
 from thinktwice.methods.transplant.data import Item, Likeness, Pairing, pairs, read_items, write_items
-from thinktwice.methods.transplant.even import even
+from thinktwice.methods.transplant.even import even, even_lengths
 from thinktwice.methods.transplant.ledger import Arguing
 from thinktwice.methods.transplant.seed_data import Source, read_source
 from thinktwice.render import Render
@@ -53,7 +53,7 @@ class Posing:
     alike: Likeness = "any"
     """steps: the two have as many lines; length: as many lines and tokens."""
     even: bool = False
-    """Leave out pairs until n-grams are right as often as wrong, at every confidence: see `even`."""
+    """Leave out pairs until n-grams, and the longer text, are right as often as wrong: see `even`."""
     most: int = 2
     """Pairs of one training question at most; dev and test have one a question, so that pairs are independent."""
     group: int = 0
@@ -129,7 +129,7 @@ def _paired(posing: Posing, found: Mapping[str, Sequence[Item]], seed: int) -> d
     if not posing.even:
         return {split: pairs(found[split], **rules, most=most[split]) for split in SPLITS}
     kept = even({split: pairs(found[split], **rules) for split in SPLITS}, seed)
-    return {split: _few(kept[split], most[split], seed) for split in SPLITS}
+    return {split: even_lengths(_few(kept[split], most[split], seed), seed) for split in SPLITS}
 
 
 def _few(paired: Sequence[Item], most: int, seed: int) -> list[Item]:
