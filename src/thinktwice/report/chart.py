@@ -247,9 +247,7 @@ def threshold(found: Threshold) -> Markup | None:
         plot = Plot((0.0, 1.0), (0.0, 1.0), *((340, 270) if narrow else (660, 300)), left=44, right=26, top=28)
         shares = {v / 4: f"{25 * v} %" for v in range(5)}
         parts = axes(plot, shares, shares, "recall: share of wrong steps that are taken back", "precision")
-        parts.append(
-            f'<g class="series c0"><path class="line thin" d="{path([plot.at(r, p) for r, p, _ in known])}"/>'
-        )
+        parts.append(f'<g class="series c0"><path class="line thin" d="{path([plot.at(r, p) for r, p, _ in known])}"/>')
         for recall, precision, point in known:
             x, y = plot.at(recall, precision)
             chosen = point.bias == found.bias
