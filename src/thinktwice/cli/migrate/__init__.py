@@ -10,11 +10,13 @@ import typer
 
 from thinktwice.errors import ConfigError, nearest
 
-METHODS = ("planning", "react")
+METHODS = ("planning", "react", "transplant")
 
 
 def migrate(
-    method: Annotated[str, typer.Argument(help="Whose scripts: planning, or react (araft's).", show_default=False)],
+    method: Annotated[
+        str, typer.Argument(help="Whose scripts: planning, react (araft's) or transplant.", show_default=False)
+    ],
     command: Annotated[
         list[str],
         typer.Argument(
@@ -38,10 +40,12 @@ def migrate(
     """
     from thinktwice.cli.migrate.react_recipe import migrate_react
     from thinktwice.cli.migrate.recipe import migrate_planning
+    from thinktwice.cli.migrate.transplant_recipe import migrate_transplant
 
     if method not in METHODS:
         raise ConfigError(f"there is no table for {method!r}.{nearest(method, METHODS)}")
-    translate = migrate_planning if method == "planning" else migrate_react
+    translators = {"planning": migrate_planning, "react": migrate_react, "transplant": migrate_transplant}
+    translate = translators[method]
     if out is not None and out.exists():
         raise ConfigError(f"{out} exists already; choose another --out")
     made = translate(command, data=str(data) if data else None, compat=compat, controls=controls)

@@ -20,6 +20,8 @@ Script = Literal[
     "traj_to_DPO_converter",
     "dpo_trainer",
     "evaluator_hotpot",
+    "main",
+    "datagen-main",
 ]
 
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
