@@ -68,8 +68,10 @@ def render_page(page: Page) -> str:
 
 
 def _variables(page: Page) -> dict[str, Any]:
+    from markupsafe import Markup
+
     from thinktwice.report import chart, figures, viewer
-    from thinktwice.report.assets import packed
+    from thinktwice.report.assets import asset, packed
     from thinktwice.report.findings import gather_findings, gather_measures
     from thinktwice.report.outcomes import table
     from thinktwice.report.preference import answer
@@ -88,6 +90,7 @@ def _variables(page: Page) -> dict[str, Any]:
         "packed": packed(table(page.outcomes, list(recipe.arms), summary)) if summary else None,
         "failures": {level: counted for level, counted in by_level.items() if any(counted.values())},
         "findings": gather_findings(summary, run.notes(), first, page.outcomes.keys),
+        "procedure": Markup(asset("procedure.html")) if recipe.method.name == "transplant" else None,
         "measures": gather_measures(summary, [*first, *(n for n in recipe.arms if n not in first)]),
         "beside": lambda name, by_arm: figures.beside(name, by_arm, colours),
         "found_kinds": figures.kinds_of,
