@@ -83,6 +83,11 @@ def open_model(model: str) -> SavedModel:
     A model from a run answers as its arm did there, undo threshold included; any other with an undo token takes back
     what it takes back; the rest answer plainly.
     """
+    if (Path(model) / "verifier.json").is_file():
+        raise ConfigError(
+            f"{model} is a verifier: it says which of several solutions is right, and answers no questions. A recipe "
+            "asks it (an arm with weights), or LocalEngine.load(...).choose(choices)."
+        )
     place = Path(model) if _is_adapter(Path(model)) else Path(nano.resolve(model))
     engine = load_engine(place)
     render = Render(cast(Any, engine.tokenizer), _template_of(place))

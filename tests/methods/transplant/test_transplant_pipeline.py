@@ -9,7 +9,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from thinktwice.answer import open_model
 from thinktwice.config import Recipe, load, parse
+from thinktwice.errors import ConfigError
 from thinktwice.methods import build_method
 from thinktwice.methods.transplant import posed
 from thinktwice.methods.transplant.data import read_items
@@ -111,9 +113,21 @@ def test_the_summary_says_what_the_transplant_adds_and_what_needs_no_verifier(ru
 
 
 @pytest.mark.slow
+def test_a_verifier_asked_a_question_says_what_it_is(run: Run) -> None:
+    with pytest.raises(ConfigError, match="is a verifier: it says which of several solutions is right"):
+        open_model(str(run.root / "stages/train-transplant/model"))
+
+
+@pytest.mark.slow
 def test_the_page_shows_the_figures(run: Run) -> None:
     page = report(run.root).read_text(encoding="utf-8")
-    for word in ("What transplant adds to text", "probability said", "Evaluations on dev, drawn", "Best of 3"):
+    for word in (
+        "What is moved where",
+        "What transplant adds to text",
+        "probability said",
+        "Evaluations on dev, drawn",
+        "Best of 3",
+    ):
         assert word in page
 
 
