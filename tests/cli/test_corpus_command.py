@@ -96,7 +96,10 @@ def test_questions_without_paragraphs_are_refused(call, tmp_path):
 def test_serve_answers_until_it_is_interrupted(call, dump, tmp_path):
     out = str(tmp_path / "c.sqlite")
     call("corpus", "build", str(dump), "--out", out)
-    command = [sys.executable, "-m", "thinktwice", "corpus", "serve", out, "--port", "0"]
+    # Jobs in the background ignore SIGINT, and so would their children.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{heard}\nfrom thinktwice.cli import main; main()"
+    command = [sys.executable, "-c", start, "corpus", "serve", out, "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         address = process.stdout.readline().split()[0]
