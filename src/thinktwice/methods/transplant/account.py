@@ -33,10 +33,11 @@ def account(
         pair: the headline's two arms.
     """
     found = []
+    audit = read_json(directory / AUDIT) if (directory / AUDIT).is_file() else None
     if pair is not None:
-        found.append(_added(problems, records, *pair))
-    if (directory / AUDIT).is_file():
-        found.append(_bar(read_json(directory / AUDIT)))
+        found.append(_added(problems, records, *pair, audit))
+    if audit is not None:
+        found.append(_bar(audit))
     return (*(f for f in found if f is not None), *_best_of(problems, records, task))
 
 
@@ -45,7 +46,13 @@ def _credits(problems: Sequence[Problem], records: Sequence[TraceRecord]) -> dic
     return {p.id: posed.judge(p, r.trace).value for p, r in pairs_of(problems, records)}
 
 
-def _added(problems: Sequence[Problem], records: Mapping[str, Sequence[TraceRecord]], a: str, b: str) -> Finding | None:
+def _added(
+    problems: Sequence[Problem],
+    records: Mapping[str, Sequence[TraceRecord]],
+    a: str,
+    b: str,
+    audit: Mapping[str, Any] | None,
+) -> Finding | None:
     """Return every arm against the one that the headline's first is measured against."""
     credits = {name: _credits(problems, rows) for name, rows in records.items()}
     if not credits[a] or not credits[b]:
@@ -66,7 +73,7 @@ def _added(problems: Sequence[Problem], records: Mapping[str, Sequence[TraceReco
         f"What {a} adds to {b}",
         ("arm", "right over both orders", "95 %", f"less {b}", "95 %"),
         tuple(rows),
-        sentence(a, b, gain),
+        sentence(a, b, gain) + below_the_bar(a, list(credits[a].values()), audit),
     )
 
 
@@ -83,6 +90,17 @@ def sentence(a: str, b: str, gain: Difference) -> str:
     if gain.value < 0:
         return f"Moving the arguer's states is worse than reading the text: {a} - {b} = {size}."
     return f"Moving the arguer's states adds to reading the text: {a} - {b} = {size}."
+
+
+def below_the_bar(arm: str, credits: Sequence[float], audit: Mapping[str, Any] | None) -> str:
+    """Say so where a verifier was not shown to beat what needs none: then its gain may be no reading at all."""
+    legible = [bar for bar in audit["bars"] if bar["legible"]] if audit is not None else []
+    if not legible:
+        return ""
+    best = max(legible, key=lambda bar: float(bar["accuracy"]))
+    if average(credits).low > best["accuracy"]:
+        return ""
+    return f" But {arm} was not shown to beat what needs no verifier ({best['name']}, {percent(best['accuracy'])})."
 
 
 def _bar(audit: Mapping[str, Any]) -> Finding:
