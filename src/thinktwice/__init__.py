@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from thinktwice.errors import ConfigError, DataError, ModelError, RunError, ThinkTwiceError, TrainError
     from thinktwice.methods.backtrack import Backtrack
     from thinktwice.methods.baseline import Baseline
+    from thinktwice.methods.planning import Planning
+    from thinktwice.methods.react import React
+    from thinktwice.methods.transplant import Transplant
     from thinktwice.pipeline import run_recipe
     from thinktwice.render import Render
     from thinktwice.run import Run
@@ -52,6 +55,9 @@ _HOMES = {
     "errors": ("ConfigError", "DataError", "ModelError", "RunError", "ThinkTwiceError", "TrainError"),
     "methods.backtrack": ("Backtrack",),
     "methods.baseline": ("Baseline",),
+    "methods.planning": ("Planning",),
+    "methods.react": ("React",),
+    "methods.transplant": ("Transplant",),
     "answer": ("solve_question",),
     "pipeline": ("run_recipe",),
     "render": ("Render",),
@@ -77,7 +83,9 @@ __all__ = [
     "Example",
     "LocalEngine",
     "ModelError",
+    "Planning",
     "Problem",
+    "React",
     "Recipe",
     "Render",
     "Rewind",
@@ -93,6 +101,7 @@ __all__ = [
     "Trace",
     "TrainError",
     "Training",
+    "Transplant",
     "Wait",
     "fit",
     "load",
