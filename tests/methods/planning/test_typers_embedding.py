@@ -125,9 +125,9 @@ def test_a_sentence_encoder_reads_each_step_alone(encoder: Path, embed: ModelEmb
     vectors = found(STEPPED)
     assert vectors.shape == (3, 16)
     np.testing.assert_allclose(vectors[2], found([STEPPED[1]])[0], atol=1e-5)  # padding changes nothing
-    ids = found.tokenizer("eggs", return_tensors="pt")
+    ids = found.encoder.tokenizer("eggs", return_tensors="pt")
     with torch.inference_mode():
-        states = found.model(**ids).last_hidden_state[0]
+        states = found.encoder.model(**ids).last_hidden_state[0]
     np.testing.assert_allclose(vectors[2], states.mean(0).numpy(), atol=1e-5)
     with pytest.raises(DataError, match="problem long has a step of 20 tokens"):
         found([Solution("long", "q", ("a " * 18,))])
@@ -142,9 +142,9 @@ def test_its_own_pooling_is_followed(encoder: Path) -> None:
     first = SentenceEncoder(str(encoder))
     assert first.identity != plain.identity
     np.testing.assert_allclose(np.linalg.norm(first(STEPPED), axis=1), 1.0, atol=1e-5)
-    ids = first.tokenizer("eggs", return_tensors="pt")
+    ids = first.encoder.tokenizer("eggs", return_tensors="pt")
     with torch.inference_mode():
-        state = first.model(**ids).last_hidden_state[0, 0].numpy()
+        state = first.encoder.model(**ids).last_hidden_state[0, 0].numpy()
     np.testing.assert_allclose(first(STEPPED)[2], state / np.linalg.norm(state), atol=1e-5)
     pooling.write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(ModelError, match="pools by"):
