@@ -37,6 +37,13 @@ class Problem:
     """What sort of question it is, where the dataset says (HotpotQA: "bridge", "comparison")."""
     support: tuple[str, ...] = ()
     """Titles of the pages that hold what the answer needs, each once, in the order in which they can be found."""
+    answers: tuple[str, ...] = ()
+    """Every answer that counts as right, `answer` first, where the dataset gives several; none: `answer` alone."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What a reply is compared with: at least one answer, `answer` first."""
+        return self.answers or (self.answer,)
 
     @property
     def key(self) -> int:

@@ -134,13 +134,7 @@ def _told(bad: Sequence[BadRow]) -> str:
 
 def rows_of(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
     """Yield the rows of a local file with their line numbers (or places), bad ones as `BadRow`."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}. Check the path.") from None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is UTF-16. Save it as UTF-8.")
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = _bytes_of(path)
     start = data.lstrip()[:1]
     if start == b"<":
         yield from _xml_rows(path, data)
@@ -150,6 +144,32 @@ def rows_of(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
         for number, line in enumerate(data.split(b"\n"), 1):
             if line.strip():
                 yield number, _json_row(number, line.rstrip(b"\r"))
+
+
+def document_of(path: Path) -> Any:
+    """Return what a file says that is one JSON value.
+
+    Raises:
+        DataError: it cannot be read, or is not JSON.
+    """
+    return _document(path, _bytes_of(path))
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}. Check the path.") from None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is UTF-16. Save it as UTF-8.")
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _document(path: Path, data: bytes) -> Any:
+    try:
+        return _json(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}. Mend it, or save one JSON object a line.") from None
 
 
 def _is_one_document(data: bytes) -> bool:
@@ -183,10 +203,7 @@ def _json_row(number: int, line: bytes) -> Mapping[str, Any] | BadRow:
 
 
 def _array_rows(path: Path, data: bytes) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
-    try:
-        document = _json(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}. Mend it, or save one JSON object a line.") from None
+    document = _document(path, data)
     rows = document["Instances"] if isinstance(document, Mapping) else document
     for number, row in enumerate(rows, 1):
         yield number, row if isinstance(row, Mapping) else BadRow(number, "not a JSON object", json.dumps(row))

@@ -32,6 +32,8 @@ class Source:
     configs: tuple[str | None, ...] = (None,)
     hub_splits: Mapping[str, str] | None = None
     """Split -> its name on the hub."""
+    rows: Callable[[Path], Rows] = reading.rows_of
+    """Reads the rows of a file."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +79,40 @@ def read_splits(
             held = reading.collect(rows, convert, source=told, quarantine=aside)
             found[split] += held.problems
             bad += len(held.quarantined)
-    found = {split: _ranked(source.name, problems) for split, problems in found.items()}
     if not found["test"]:
         raise DataError(f"{path or source.hub} has no test problems of {source.name}. {_wanted(source)}")
-    if not found["train"] and train:  # asked for: a set without a training part gives some of its test
-        found["test"], found["train"] = reading.carve(found["test"], train + (dev or 0), f"{source.name}-train")
-    found["train"] = _apart(source.name, found)
-    where = path or source.hub
-    if not found["train"]:
-        served = ", ".join(split for split in ("dev", "test") if found[split])
-        log.warning("%s: %s has no training problems; served: %s.", source.name, where, served)
+    return Splits(arrange(source.name, found, dev=dev, train=train, where=str(path or source.hub)), bad)
+
+
+def arrange(
+    name: str, found: Mapping[str, Sequence[Problem]], *, dev: int | None, train: int | None, where: str
+) -> dict[str, Sequence[Problem]]:
+    """Put the problems that were read in order, keep the splits apart, and carve what is asked for; see `read_splits`.
+
+    Args:
+        name: of the dataset.
+        found: the problems of "train", "dev" and "test" as they were read.
+        dev: how many training problems become dev; None: what was found.
+        train: how many of the others are trained on; None: all.
+        where: what they were read from, for messages.
+
+    Raises:
+        DataError: there are not so many training problems.
+    """
+    splits = {split: _ranked(name, problems) for split, problems in found.items()}
+    if not splits["train"] and train:  # asked for: a set without a training part gives some of its test
+        splits["test"], splits["train"] = reading.carve(splits["test"], train + (dev or 0), f"{name}-train")
+    splits["train"] = _apart(name, splits)
+    if not splits["train"]:
+        served = ", ".join(split for split in ("dev", "test") if splits[split])
+        log.warning("%s: %s has no training problems; served: %s.", name, where, served)
     elif dev is not None:
-        found["train"], carved = reading.carve(found["train"], dev, f"{source.name}-dev")
-        found["dev"] = [*carved]
-    if train is not None and not 0 < train <= len(found["train"]):
-        raise DataError(f"task.train={train}, but there are {len(found['train'])} training problems in {where}.")
-    return Splits({**found, "train": found["train"][:train]}, bad)
+        if splits["dev"]:
+            log.warning("%s: %s has %d dev problems; not used, dev=%d", name, where, len(splits["dev"]), dev)
+        splits["train"], splits["dev"] = reading.carve(splits["train"], dev, f"{name}-dev")
+    if train is not None and not 0 < train <= len(splits["train"]):
+        raise DataError(f"task.train={train}, but there are {len(splits['train'])} training problems in {where}.")
+    return {**splits, "train": splits["train"][:train]}
 
 
 def _rows(
@@ -102,12 +122,12 @@ def _rows(
     here = None if path is None else Path(path)
     if here is not None and here.is_file():
         if split == "test":
-            yield reading.rows_of(here), str(here)
+            yield source.rows(here), str(here)
         return
     if here is not None and here.is_dir():
         parts = ([here / part for part in name.split("+")] for name in source.files.get(split, ()))
         if files := next((paths for paths in parts if all(path.is_file() for path in paths)), None):
-            yield from ((reading.rows_of(file), str(file)) for file in files)
+            yield from ((source.rows(file), str(file)) for file in files)
         elif tree is not None and (here / split).is_dir():
             yield tree(here / split), str(here / split)
         return
