@@ -22,6 +22,7 @@ from thinktwice.cli import (
     make,
     migrate,
     repeated,
+    review,
     serve,
     types,
     watch,
@@ -44,6 +45,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (make.export, "thinktwice export runs/backtrack --to models/backtrack"),
     (distil.distil, "thinktwice distil hotpotqa task.path=data/hotpotqa --corpus data/hotpotqa.sqlite --out episodes"),
     (export_pairs.export_pairs, "thinktwice export-pairs trajectories.json --compat araft-csv --out tables"),
+    (review.review, "thinktwice review runs/evolve/queue.jsonl --out human.jsonl"),
     (argue.argue, "thinktwice argue gsm8k task.path=data/gsm8k writer.model=gpt-4o --out solutions.jsonl"),
     (audit.audit, "thinktwice audit solutions.jsonl --pairing balanced"),
     (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),
@@ -94,7 +96,7 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    goes_on = sys.argv[1:2] in (["run"], ["train"], ["label"], ["argue"], ["distil"], ["pretrain"])
+    goes_on = sys.argv[1:2] in (["run"], ["train"], ["label"], ["argue"], ["distil"], ["review"], ["pretrain"])
     _exit(130, "thinktwice: interrupted" + ("; the same command goes on where it stopped" if goes_on else ""))
 
 
