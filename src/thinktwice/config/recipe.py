@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from thinktwice.config.source import merge
-from thinktwice.config.strict import REST
+from thinktwice.config.strict import REST, to_dict
 from thinktwice.errors import ConfigError, nearest
+
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,14 @@ class Recipe:
     headline: Headline | None = None
     seed: int = 0
     """Seeds data, initialisation of new rows, order of batches and sampling."""
+    report_to: tuple[Tracker, ...] = ()
+    """Experiment trackers that are told the numbers, too, each in `trackers/` of the run; none of them is asked for a
+    network or a key unless the environment does (WANDB_MODE=online, MLFLOW_TRACKING_URI). No part of what decides a
+    run: it may be changed when one is gone on with."""
+
+    def deciding(self) -> dict[str, Any]:
+        """Return everything that decides the results, as plain values: all but `report_to`."""
+        return {name: value for name, value in to_dict(self).items() if name != "report_to"}
 
     def method_of(self, arm: str) -> Spec:
         """Return an arm's method: the recipe's with the arm's changes, or another one altogether."""

@@ -22,6 +22,7 @@ from thinktwice.methods.baseline import Baseline
 from thinktwice.pipeline.generations import write_generations
 from thinktwice.pipeline.posing import pose, read_posed
 from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
+from thinktwice.pipeline.trackers import Tracked, Trackers
 from thinktwice.records import Note, TraceRecord
 from thinktwice.render import Render
 from thinktwice.run import Progress, Run, Stage, read_json, write_json
@@ -58,8 +59,10 @@ def run_recipe(
         RunError: the directory belongs to another recipe, other code, or another process.
         TrainError: training must not go on.
     """
-    bench = Bench(recipe, progress or (lambda _: None))
-    with Run.open(root, to_dict(recipe), allow_code_change=allow_code_change) as run:
+    trackers = Trackers(recipe.report_to)
+    bench = Bench(recipe, both(trackers.listen, progress))
+    opened = Run.open(root, recipe.deciding(), allow_code_change=allow_code_change)
+    with opened as run, trackers.following(Tracked(recipe.name, recipe.deciding(), run.trackers_path)):
         run.begin(bench.plan(), device_memory)
         bench.prepare(run)
         for name in recipe.arms:
@@ -76,7 +79,9 @@ def run_recipe(
             lambda name: bench.weights(run, name),
             bench.poser,
         )
-        run.write_summary(to_dict(results.summarise()))
+        summary = results.summarise()
+        run.write_summary(to_dict(summary))
+        trackers.conclude(summary)
     return root
 
 
@@ -85,11 +90,24 @@ def train_arm(recipe: Recipe, root: Path, arm: str, *, progress: Listener | None
     if arm not in recipe.arms or not recipe.arms[arm].trains:
         trainable = [name for name, a in recipe.arms.items() if a.trains]
         raise ConfigError(f"arm {arm!r} trains no weights of its own. Arms that do: {', '.join(trainable)}.")
-    bench = Bench(recipe, progress or (lambda _: None))
-    with Run.open(root, to_dict(recipe)) as run:
+    trackers = Trackers(recipe.report_to)
+    bench = Bench(recipe, both(trackers.listen, progress))
+    opened = Run.open(root, recipe.deciding())
+    with opened as run, trackers.following(Tracked(recipe.name, recipe.deciding(), run.trackers_path)):
         run.begin([*bench.first_stages, *bench.training_stages(arm)], device_memory)
         bench.prepare(run)
         return bench.weights(run, arm)
+
+
+def both(first: Listener, second: Listener | None) -> Listener:
+    """Return a listener that tells two."""
+
+    def listen(progress: Progress) -> None:
+        first(progress)
+        if second is not None:
+            second(progress)
+
+    return listen
 
 
 class Bench:
@@ -251,7 +269,9 @@ class Bench:
             if step.preference is not None:
                 note += f" · chosen preferred in {step.preference.accuracy:.0%}"
             share = step.step / step.steps
-            self.tell(run, Progress(f"train-{name}", share, note, step.tokens_per_second, step.eta_s))
+            numbers = {key: value for key, value in step.to_dict().items() if key != "step" and value is not None}
+            told = (note, step.tokens_per_second, step.eta_s, step.step, numbers)
+            self.tell(run, Progress(f"train-{name}", share, *told))
 
         work = stage.scratch / "fit"
         evaluate = self._examiner(method, render, stage) if self.recipe.evaluation.num_test else None

@@ -10,6 +10,7 @@ stages/<name>.seconds.json   how long it took so far, and the most memory it hel
 traces/<name>.jsonl     append-only rows, each with its own check
 notes/<name>.json       what was found out about the finished run afterwards; no stage reads it, no seal covers it
 progress.json           what is being done now, for whoever watches; no result
+trackers/               what experiment trackers keep (`report_to`); no result
 summary.json            the numbers; report.html, the page made from this directory
 logs/attempt_N.log      one log an attempt
 lock                    held (flock) by the process that works here
@@ -291,6 +292,11 @@ class Run:
         return path
 
     # -- reading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def trackers_path(self) -> Path:
+        """Where experiment trackers keep their files."""
+        return self.root / "trackers"
 
     @property
     def report_path(self) -> Path:

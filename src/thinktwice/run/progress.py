@@ -10,8 +10,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Progress:
     tokens_per_second: float | None = None
     eta_s: float | None = None
     """Seconds to the end of the stage, where the work itself can say."""
+    step: int | None = None
+    """Which step of the stage `numbers` are of."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What was measured in this step, for trackers (`report_to`)."""
 
 
 @dataclass(frozen=True, slots=True)
