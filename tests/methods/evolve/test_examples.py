@@ -1,4 +1,4 @@
-"""Prompt examples: typical of their clusters, of different questions, never evaluated; every other row accounted for."""
+"""Prompt examples: typical of their clusters, of different questions, never evaluated; all others accounted for."""
 
 import random
 
