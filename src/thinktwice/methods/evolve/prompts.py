@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from thinktwice.errors import DataError
 from thinktwice.methods.evolve import feedback as typed
 
-_ANSWER = "Do the task below as the instruction says, and write the answer alone."
+_ANSWER = "Do the task below. Write what is asked for, and nothing else."
 _SAY = "Somebody did the task below. Say whether the predicted answer is right, and why."
 _FIELDS = """Write these lines, one of each:
 Verdict: correct, incorrect or unsure
