@@ -98,16 +98,20 @@ def scores(row: Mapping[str, Any], replies: Sequence[str]) -> dict[str, Any]:
     A reply without a trace, from another model, has accuracies alone: that nothing was retracted is not known.
     """
     reply, reference = replies[0], row["reference"]
-    found: dict[str, Any] = {
+    return {
         "accuracy": numeric.score(reply, reference).value,
         "flexible_accuracy": numeric.score(reply, reference, strict=False).value,
-    }
+    } | retractions(reply)
+
+
+def retractions(reply: str) -> dict[str, Any]:
+    """Count what the trace of a reply retracted; nothing, where it has none."""
     trace = reply.trace if isinstance(reply, Reply) else None
     if trace is None:
-        return found
+        return {}
     undos = sum(step.kind == "error" for step in trace.steps)
     deleted = sum(len(step.token_ids) for step in trace.steps if not step.kept)
-    return found | {
+    return {
         "undo_replies": float(undos > 0),
         "undos": float(undos),
         "deleted_token_share": (deleted, trace.sampled_tokens),
