@@ -113,11 +113,13 @@ def instruction(name: str, document: Any) -> Instruction:
         DataError: it has no definition or no instances, or an example has no input or output.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("Instances"), list):
-        raise DataError(f"{name}: it has no list 'Instances', so it is no task of Natural Instructions.")
+        raise DataError(
+            f"{name}: it has no list 'Instances', so it is no task. Leave it out of the directory, or mend it."
+        )
     examples = document.get("Examples", document)  # v1 has them one level down
     definition = _text(document.get("Definition"))
     if not definition or not isinstance(examples, Mapping):
-        raise DataError(f"{name}: it has no 'Definition', or 'Examples' is no mapping.")
+        raise DataError(f"{name}: it has no 'Definition', or 'Examples' is no mapping. Mend it, or leave it out.")
     return Instruction(
         definition,
         _text(document.get("Emphasis & Caution")),
@@ -177,7 +179,7 @@ def _shown(name: str, examples: Any) -> tuple[Shown, ...]:
             for example in found
         )
     except (AttributeError, DataError) as error:
-        raise DataError(f"{name}: an example cannot be read: {error}") from None
+        raise DataError(f"{name}: an example cannot be read: {error}. Mend it, or remove it.") from None
 
 
 def _text(value: Any) -> str:
