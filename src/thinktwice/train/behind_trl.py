@@ -31,6 +31,7 @@ from thinktwice.train.objective import forward_inputs
 from thinktwice.train.optimizer import build_optimizers
 from thinktwice.train.preference import SUMS, DropGuard, summary
 from thinktwice.train.settings import Training
+from thinktwice.train.sharding import check_deepspeed, gather, stage_of
 
 log = logging.getLogger("thinktwice.train")
 OVERFLOWS = 25
@@ -72,6 +73,7 @@ def check_settings(settings: Training) -> None:
     """
     if settings.optimizer != "adamw":
         raise ConfigError("training.backend=trl trains with adamw; use training.backend=loop for muon.")
+    check_deepspeed(settings)
 
 
 def processes() -> int:
@@ -102,6 +104,7 @@ def options(settings: Training, steps: int, precision: str, out_dir: Path, names
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
         "use_cpu": choose_device().type == "cpu",
+        "deepspeed": settings.deepspeed,
         "seed": settings.seed,
         "logging_strategy": "steps",
         "logging_steps": 1,
@@ -153,6 +156,10 @@ class Ours(Trainer):
             callbacks=[_Checkpoints(self)],
             **more,
         )
+        if self.settings.deepspeed is not None and not self.is_deepspeed_enabled:
+            raise TrainError(
+                "training.deepspeed was given, but DeepSpeed does not train; this is a bug, please report it."
+            )
         cast(Any, self).loss_is_scaled_for_ga = True  # `compute_loss` divides by the weight of the whole step
 
     def run(self) -> TrainResult:
@@ -173,6 +180,8 @@ class Ours(Trainer):
                 for name, tensor in self.best.items():
                     named[name].copy_(tensor)
             self.dev_loss = self.best_loss
+        if stage_of(self.settings) >= 3:
+            gather(self.net, self.is_world_process_zero())
         self.net.eval()
         steps = self.state.global_step
         return TrainResult(

@@ -23,6 +23,7 @@ from thinktwice.train.loop import Evaluate, Progress, TrainResult
 from thinktwice.train.pairs import PairBatch, PairSteps, ReferencedPair, collate_pairs, held_out_batches
 from thinktwice.train.preference import measure, still
 from thinktwice.train.settings import Training
+from thinktwice.train.sharding import configured
 from thinktwice.train.vocab import quiet
 
 
@@ -66,6 +67,7 @@ def train_trl_pairs(
         "base": base,
         "precision": precision,
         "world_size": processes(),
+        **configured(settings),
     }
     batches = held_out_batches(dev, settings, pad_id)
     job = Job(plan, partial(collate_pairs, pad_id=pad_id), settings, batches, progress, out_dir, identity, evaluate)

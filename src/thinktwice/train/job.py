@@ -100,6 +100,14 @@ def fit(
     }
     if _is_done(final, identity):
         return final
+    if settings.processes > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        from thinktwice.train.launch import launch
+
+        if evaluate is not None or tokenizer is not None or on_audit is not None:
+            raise TrainError(
+                "Several processes answer no dev problems in the loop: set evaluation.num_test=0, or train.processes=1."
+            )
+        return launch(examples, base_dir, out_dir, settings, dev=dev, progress=progress, start=start)
     tokenizer = tokenizer or load_tokenizer(base_dir)
     if choices:
         if start is not None or evaluate is not None:
@@ -204,6 +212,7 @@ def fit_stream(
     dev: Sequence[Example] = (),
     progress: Progress | None = None,
     on_audit: Callable[[Audit], None] | None = None,
+    control_tokens: dict[str, int] | None = None,
 ) -> Path:
     """Train `model` on endless examples, from its present weights, and return `out_dir / "model"`. Law: as `fit`.
 
@@ -217,6 +226,7 @@ def fit_stream(
         dev: examples whose loss is measured.
         progress: called after every step.
         on_audit: called with the audit of the first examples.
+        control_tokens: {token: id} of those that the model has, saved with it.
     """
     if settings.mode != "full" or settings.backend != "loop":
         raise TrainError("Endless data is for training.mode=full and training.backend=loop.")
@@ -243,7 +253,8 @@ def fit_stream(
     held_out = dev_facts.kept if dev_facts else ()
     base = identity["base"]
     result = train_loop(model, source, settings, out_dir=out_dir, dev=held_out, progress=progress, base=str(base))
-    return _save(model, tokenizer, None, out_dir, settings, {**identity, "result": asdict(result)})
+    record = {**identity, "result": asdict(result)}
+    return _save(model, tokenizer, None, out_dir, settings, record, control_tokens)
 
 
 def model_length(model: torch.nn.Module, settings: Training) -> int:
@@ -353,11 +364,12 @@ def _save(
     out_dir: Path,
     settings: Training,
     record: dict[str, Any],
+    tokens: dict[str, int] | None = None,
 ) -> Path:
     final = out_dir / "model"
     if not _is_main_process():
         return final
-    tokens = control_token_ids(base_dir) if base_dir is not None else {}
+    tokens = control_token_ids(base_dir) if base_dir is not None else tokens or {}
     files = {RECORD: json.dumps(record, indent=1)}
     if settings.mode == "full":
         dtype = unwrap(model).config.dtype if base_dir is None else stored_dtype(base_dir)

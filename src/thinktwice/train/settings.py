@@ -17,6 +17,8 @@ PREFERENCE = ("beta", "nll_weight", "label_smoothing", "length_normalised", "max
 """Settings that count only where pairs are learned from."""
 VERIFIER = ("arguer", "transplant_layers", "transplant_parts", "loss_over", "adversarial")
 """Settings that count only where choices are learned from."""
+SPREAD = ("processes", "deepspeed")
+"""Settings that count only where several processes train."""
 Arguer = Literal["joint", "frozen", "tied"]
 
 
@@ -30,7 +32,13 @@ class Training:
 
     backend: Backend = "loop"
     """loop: this package's own loop, one process; trl: behind TRL's SFTTrainer, for pairs its DPOTrainer (several
-    processes, by accelerate)."""
+    processes, see `processes`)."""
+    processes: int = 1
+    """trl only: processes that train together on this machine, one a GPU; the training starts them itself, and
+    everything else stays in one process. Each takes its share of every step's rows."""
+    deepspeed: str | None = None
+    """trl only: a DeepSpeed configuration (recipes/deepspeed/zero2.json, zero3.json) that shares optimiser states,
+    gradients and, with stage 3, weights out among the processes."""
     mode: Mode = "full"
     """full: every weight; lora: adapters and the control tokens' rows; qlora: the same over a quantised base;
     prompt-tuning: the control tokens' rows and nothing else; prefix-tuning: keys and values before the text, in every
@@ -183,6 +191,11 @@ class Training:
             raise ConfigError('training.lora_targets is empty; use ["all-linear"] or name layers.')
         if self.mode == "prefix-tuning" and self.backend != "loop":
             raise ConfigError("training.mode=prefix-tuning is trained by this package's own loop; set backend=loop.")
+        if self.processes < 1:
+            raise ConfigError(f"training.processes is {self.processes}; it must be at least 1.")
+        for name in SPREAD:
+            if getattr(self, name) not in (1, None) and self.backend != "trl":
+                raise ConfigError(f"training.{name} is for backend=trl; this package's own loop is one process.")
         if self.optimizer == "muon" and self.mode != "full":
             raise ConfigError("training.optimizer=muon is for mode=full; adapters are trained with adamw.")
 
@@ -211,7 +224,7 @@ class Training:
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the weights (how often is logged and saved does not)."""
         deciding = {k: v for k, v in self.to_dict().items() if k not in ("log_every", "save_every")}
-        for name in (*PREFERENCE, *VERIFIER):  # a training without pairs is the same one as before there were any
+        for name in (*PREFERENCE, *VERIFIER, *SPREAD):  # a training without pairs is the same as before there were any
             if getattr(self, name) == getattr(_DEFAULT, name):
                 del deciding[name]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ from thinktwice.train.behind_trl import Job, Ours, check_settings, options, proc
 from thinktwice.train.device import choose_device, choose_precision, enable_checkpointing
 from thinktwice.train.loop import Evaluate, Progress, TrainResult, dev_batches
 from thinktwice.train.settings import Training
+from thinktwice.train.sharding import configured
 from thinktwice.train.vocab import quiet
 from thinktwice.types import Example
 
@@ -55,6 +56,7 @@ def train_trl(
         "base": base,
         "precision": precision,
         "world_size": processes(),
+        **configured(settings),
     }
     gather = partial(collate, pad_id=pad_id)
     job = Job(plan, gather, settings, dev_batches(dev, settings), progress, out_dir, identity, evaluate)

@@ -338,7 +338,7 @@ TRAINING = (
         TRAIN,
         str,
         "",
-        refused="one process trains; for several set train.backend=trl and start it with accelerate launch.",
+        refused="one process trains; for several set train.backend=trl and train.processes.",
         harmless=("",),
     ),
 )  # fmt: skip
