@@ -1,7 +1,7 @@
 """What choosing among samples by score is worth, at equal samples. Law: paired by question; ties are shared out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,16 +62,16 @@ def best_of_n(questions: Sequence[Sampled], n: int) -> BestOf:
     rows = [
         np.mean([_uses(q, start, start + n) for start in range(0, len(q.right) - n + 1, n)], axis=0) for q in questions
     ]
-    picked, weighted, majority, passed, one = (list(map(float, column)) for column in np.array(rows).T)
+    picked, weighted, most, passed, one = (list(map(float, column)) for column in np.array(rows).T)
     return BestOf(
         n=n,
         picked=repeated_mean([picked]),
         weighted=repeated_mean([weighted]),
-        majority=repeated_mean([majority]),
+        majority=repeated_mean([most]),
         passed=repeated_mean([passed]),
         one=repeated_mean([one]),
-        gain=paired_difference(picked, majority),
-        weighted_gain=paired_difference(weighted, majority),
+        gain=paired_difference(picked, most),
+        weighted_gain=paired_difference(weighted, most),
     )
 
 
@@ -81,7 +81,6 @@ def _uses(question: Sampled, start: int, stop: int) -> tuple[float, float, float
     if not np.isfinite(scores).all():
         raise DataError(f"question {question.problem_id!r} has a score that is not finite.")
     best = right[scores == scores.max()].mean()
-    votes = Counter(answer for answer in answers if answer)
     weights: dict[str, float] = {}
     for answer, score in zip(answers, np.exp(scores - scores.max()), strict=True):
         if answer:
@@ -89,13 +88,18 @@ def _uses(question: Sampled, start: int, stop: int) -> tuple[float, float, float
     return (
         float(best),
         _of_answers(weights, answers, right),
-        _of_answers(votes, answers, right),
+        majority(answers, question.right[start:stop]),
         float(right.max()),
         float(right.mean()),
     )
 
 
-def _of_answers(votes: "dict[str, float] | Counter[str]", answers: Sequence[str], right: NDArray[np.float64]) -> float:
+def majority(answers: Sequence[str], right: Sequence[bool]) -> float:
+    """Return whether the answer that most samples state is right; ties share, and an empty one does not vote."""
+    return _of_answers(Counter(answer for answer in answers if answer), answers, np.array(right, dtype=np.float64))
+
+
+def _of_answers(votes: Mapping[str, float], answers: Sequence[str], right: NDArray[np.float64]) -> float:
     """Return whether the answer with most votes is right; several share."""
     if not votes:
         return 0.0
