@@ -10,12 +10,12 @@ import typer
 
 from thinktwice.errors import ConfigError, nearest
 
-METHODS = ("planning", "react", "transplant")
+METHODS = ("planning", "react", "transplant", "evolve")
 
 
 def migrate(
     method: Annotated[
-        str, typer.Argument(help="Whose scripts: planning, react (araft's) or transplant.", show_default=False)
+        str, typer.Argument(help="Whose scripts: planning, react (araft's), transplant or evolve.", show_default=False)
     ],
     command: Annotated[
         list[str],
@@ -38,13 +38,19 @@ def migrate(
 
     What cannot be had is refused with its reason; nothing is passed over.
     """
+    from thinktwice.cli.migrate.evolve_recipe import migrate_evolve
     from thinktwice.cli.migrate.react_recipe import migrate_react
     from thinktwice.cli.migrate.recipe import migrate_planning
     from thinktwice.cli.migrate.transplant_recipe import migrate_transplant
 
     if method not in METHODS:
         raise ConfigError(f"there is no table for {method!r}.{nearest(method, METHODS)}")
-    translators = {"planning": migrate_planning, "react": migrate_react, "transplant": migrate_transplant}
+    translators = {
+        "planning": migrate_planning,
+        "react": migrate_react,
+        "transplant": migrate_transplant,
+        "evolve": migrate_evolve,
+    }
     translate = translators[method]
     if out is not None and out.exists():
         raise ConfigError(f"{out} exists already; choose another --out")

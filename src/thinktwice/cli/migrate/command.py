@@ -22,6 +22,9 @@ Script = Literal[
     "evaluator_hotpot",
     "main",
     "datagen-main",
+    "sft",
+    "compose_eval_data",
+    "compose_sft_dataset",
 ]
 
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
