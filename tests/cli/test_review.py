@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,21 +91,20 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(queue: Path) -> Iterator[type[Terminal]]:
+def terminal(queue: Path) -> Iterator[Callable[[], Terminal]]:
     opened: list[Terminal] = []
 
-    class Opened(Terminal):
-        def __init__(self) -> None:
-            super().__init__(queue)
-            opened.append(self)
+    def start() -> Terminal:
+        opened.append(Terminal(queue))
+        return opened[-1]
 
-    yield Opened  # type: ignore[misc]
+    yield start
     for each in opened:
         each.close()
 
 
-def test_on_a_terminal(queue: Path, terminal: type[Terminal]) -> None:
-    t = terminal()  # type: ignore[call-arg]
+def test_on_a_terminal(queue: Path, terminal: Callable[[], Terminal]) -> None:
+    t = terminal()
     t.until("1 of 3").until(r"quit \[incorrect\]: ").type("")  # as drafted
     t.until(r"first wrong line, 1 to 2 \[2\]: ").type("9").until("a number from 1 to 2").until(r"\[2\]: ").type("1")
     t.until(r"explanation \[3 and 4 are 7.\]: ").type("")
@@ -127,22 +126,22 @@ def test_on_a_terminal(queue: Path, terminal: type[Terminal]) -> None:
     assert re.search(r"1  I add\.\r\n +2  3 and 4", t.shown)  # blank lines are not counted
 
 
-def test_a_kill_loses_nothing_and_the_same_command_goes_on(queue: Path, terminal: type[Terminal]) -> None:
-    t = terminal()  # type: ignore[call-arg]
+def test_a_kill_loses_nothing_and_the_same_command_goes_on(queue: Path, terminal: Callable[[], Terminal]) -> None:
+    t = terminal()
     t.until("1 of 3").until("quit").type("c").until("explanation").type("").until("2 of 3").until("quit").type("i")
     t.until("first wrong line").until(": ")
     os.kill(t.process, signal.SIGKILL)
     t.end()
     assert said(queue) == [Review(ITEMS[0].id, "correct")]
-    again = terminal()  # type: ignore[call-arg]
+    again = terminal()
     again.until("2 of 3").until("quit").type("q")
     assert again.end() == 0
     assert "1 of 3 answers reviewed, 0 of them now, 2 left" in again.shown
     assert len(said(queue)) == 1
 
 
-def test_ctrl_c_says_how_to_go_on(queue: Path, terminal: type[Terminal]) -> None:
-    t = terminal()  # type: ignore[call-arg]
+def test_ctrl_c_says_how_to_go_on(queue: Path, terminal: Callable[[], Terminal]) -> None:
+    t = terminal()
     t.until("1 of 3").until("quit").type("c").until("explanation").type("").until("2 of 3").until("quit.*: ")
     os.write(t._fd, b"\x03")
     assert t.end() == 130

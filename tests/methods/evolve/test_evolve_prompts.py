@@ -92,9 +92,11 @@ def test_an_example_to_refine_ends_with_the_answer_that_its_feedback_states() ->
 
 
 def test_an_example_without_feedback_is_refused() -> None:
-    for write in (lambda s: feedback_text("q", "a", shots=s), lambda s: refine_text("q", "a", "f", shots=s)):
-        with pytest.raises(DataError, match="example 2 of 2 has no feedback"):
-            write((SHOTS[0], Shot("q", "a")))
+    shots = (SHOTS[0], Shot("q", "a"))
+    with pytest.raises(DataError, match="example 2 of 2 has no feedback"):
+        feedback_text("q", "a", shots=shots)
+    with pytest.raises(DataError, match="example 2 of 2 has no feedback"):
+        refine_text("q", "a", "f", shots=shots)
     with pytest.raises(DataError, match="neither states an answer nor calls one correct"):
         refine_text("q", "a", "f", shots=(Shot("1 and 1?", "3", "Verdict: incorrect"),))
 
