@@ -113,10 +113,11 @@ def test_a_tie_abstains(two, over):
 
 
 def test_weights_that_are_equal_but_for_rounding_tie():
-    four = [said("correct")] * 3 + [said("incorrect")]
-    assert vote(four, weights=[0.1, 0.1, 0.1, 0.3], seed=0).abstained  # 0.1 + 0.1 + 0.1 is not 0.3 in floating point
-    assert vote(four, weights=[0.1, 0.1, 0.1, 0.31], seed=0).chosen.verdict == "incorrect"
-    assert vote(four, weights=[1e308] * 4, seed=0).chosen.verdict == "correct"
+    three = [said("correct"), said("correct"), said("incorrect")]
+    assert vote(three, weights=[0.1, 0.2, 0.3], seed=0).abstained  # 0.1 + 0.2 is not 0.3 in floating point
+    assert vote(three, weights=[0.2, 0.7, 0.9], seed=0).abstained
+    assert vote(three, weights=[0.2, 0.7, 0.91], seed=0).chosen.verdict == "incorrect"
+    assert vote(three, weights=[1e308] * 3, seed=0).chosen.verdict == "correct"
 
 
 def test_confidence_weighs_where_it_is_asked_to():
