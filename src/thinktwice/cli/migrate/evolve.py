@@ -69,7 +69,7 @@ EXAMPLES = (
         MAIN,
         bool,
         True,
-        "`method.examples`: `clustered`, or `human`",
+        "`method.exemplars`: `clustered`, or `human`",
         "examples are adopted only where dev is better with them, and then they are in the prompt; theirs got lost "
         "after iteration 0.",
     ),
@@ -95,8 +95,8 @@ EXAMPLES = (
         MAIN,
         int,
         0,
-        refused="theirs stood in the prompt as right answers; examples=clustered shows wrong answers with what is said "
-        "of them.",
+        refused="theirs stood in the prompt as right answers; exemplars=clustered shows wrong answers with what is "
+        "said of them.",
         harmless=(0,),
     ),
     Flag(
@@ -104,7 +104,7 @@ EXAMPLES = (
         MAIN,
         bool,
         True,
-        "`False`, without prompt optimisation: `method.examples: none`",
+        "`False`, without prompt optimisation: `method.exemplars: none`",
         "with prompt optimisation the first round has solved problems as examples all the same.",
     ),
     Flag(
@@ -112,7 +112,7 @@ EXAMPLES = (
         MAIN,
         bool,
         False,
-        "`method.examples: mismatched`",
+        "`method.exemplars: mismatched`",
         "their inputs are exchanged in every round; in the version that ran this ablation no example was ever put into "
         "the prompt, but its place holder.",
     ),

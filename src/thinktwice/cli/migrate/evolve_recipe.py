@@ -132,10 +132,10 @@ def _examples(v: Mapping[str, Any], compat: bool) -> dict[str, Any]:
     optimised, human = v["enable_prompt_optimization"], v["enable_initial_human_examples"]
     count = v["clusters"] if optimised else v["pos_example_amount"]
     if v["enable_mismatch_initial_human_examples"] and human:
-        return {"examples": "mismatched", "shots": max(2, v["pos_example_amount"])}
+        return {"exemplars": "mismatched", "shots": max(2, v["pos_example_amount"])}
     if optimised:
-        return {"examples": "none"} if compat else {"examples": "clustered", "shots": count}
-    return {"examples": "human", "shots": count} if human and count else {"examples": "none"}
+        return {"exemplars": "none"} if compat else {"exemplars": "clustered", "shots": count}
+    return {"exemplars": "human", "shots": count} if human and count else {"exemplars": "none"}
 
 
 def _controls(compat: bool) -> dict[str, Any]:
@@ -144,10 +144,10 @@ def _controls(compat: bool) -> dict[str, Any]:
     """
     learn_gold = {"feedback": 0.0, "answer": 1.0, "prompt": 0.0}
     gold = {"source": "none", "accept": "reference", "gold_visible": "critic+train", "objectives": learn_gold}
-    sft_gold = {"method": {**gold, "weights": "restart", "examples": "none"}}
+    sft_gold = {"method": {**gold, "weights": "restart", "exemplars": "none"}}
     if compat:
         return {"meant": {"method": MEANT}, "sft_gold": sft_gold}
-    own = {"source": "none", "accept": "all", "objectives": PROMPTS, "examples": "none"}
+    own = {"source": "none", "accept": "all", "objectives": PROMPTS, "exemplars": "none"}
     return {
         "shuffled": {"method": {"source": "shuffled"}},
         "verdict_only": {"method": {"content": False}},
