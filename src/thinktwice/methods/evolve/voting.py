@@ -91,7 +91,7 @@ def vote(
     any of the three abstain. The most central text of the winners, by `vectors`, stands for them.
 
     *medoid*: the public code's. Vectors of all texts, two principal components, an isolation forest throws out three in
-    ten, and the text nearest the mean of the rest is chosen; verdicts and weights play no part. About 0.1 s a vote.
+    ten, and the text nearest the mean of the rest is chosen; verdicts and weights play no part. About 0.15 s a vote.
 
     *first*: the first that can be read; no vote.
 
