@@ -202,6 +202,23 @@ class LocalEngine:
         return self._after_each(sequences, margin)
 
     @torch.inference_mode()
+    def token_logprobs(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[list[float]]:
+        """Return, for each sequence of T ids, the natural-log probability of ids 1..T-1, each given those before it.
+
+        Of the model as it decodes at `temperature` (above 0): ids that are never drawn have no share of the probability.
+        """
+        found: list[list[float]] = [[] for _ in sequences]
+        for members, ids_BT in self._padded(sequences):
+            logits_BTV = self.model(input_ids=ids_BT, use_cache=False).logits.float()
+            if self.suppress:
+                logits_BTV[..., list(self.suppress)] = float("-inf")
+            next_BT1 = ids_BT[:, 1:, None]
+            values_BT = (logits_BTV[:, :-1] / temperature).log_softmax(dim=-1).gather(-1, next_BT1).squeeze(-1)
+            for index, values in zip(members, values_BT.tolist(), strict=True):
+                found[index] = values[: len(sequences[index]) - 1]
+        return found
+
+    @torch.inference_mode()
     def token_states(self, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Return, for each sequence of T ids, the last layer's states (T, H), after the final norm, in float32.
 

@@ -100,6 +100,20 @@ class Posing(Protocol):
 
 
 @runtime_checkable
+class Comparing(Protocol):
+    """A method with something to say of all its arms together."""
+
+    def compare(
+        self,
+        methods: Mapping[str, "Method"],
+        records: Mapping[str, Sequence[TraceRecord]],
+        pair: tuple[str, str] | None,
+    ) -> tuple[Finding, ...]:
+        """Return tables over arms; `pair` is the headline's."""
+        ...
+
+
+@runtime_checkable
 class Silenced(Protocol):
     """A method that can be kept from drawing other arms' control tokens, which stand in the base they share."""
 
@@ -147,6 +161,7 @@ METHODS = {
     "backtrack": "thinktwice.methods.backtrack:Backtrack",
     "planning": "thinktwice.methods.planning:Planning",
     "react": "thinktwice.methods.react:React",
+    "evolve": "thinktwice.methods.evolve:Evolve",
     "transplant": "thinktwice.methods.transplant:Transplant",
     "probe": "thinktwice.methods.transplant.probe:Probe",
 }

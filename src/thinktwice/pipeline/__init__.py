@@ -19,6 +19,8 @@ from thinktwice.config import Recipe, merge, parse, to_dict
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods import Calibrated, Explaining, Fitted, Method, Posing, Silenced, build_method
 from thinktwice.methods.baseline import Baseline
+from thinktwice.methods.evolve import Evolve
+from thinktwice.pipeline import rounds
 from thinktwice.pipeline.generations import write_generations
 from thinktwice.pipeline.posing import pose, read_posed
 from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
@@ -50,9 +52,16 @@ Listener = Callable[[Progress], None]
 
 
 def run_recipe(
-    recipe: Recipe, root: Path, *, progress: Listener | None = None, allow_code_change: bool = False
+    recipe: Recipe,
+    root: Path,
+    *,
+    progress: Listener | None = None,
+    allow_code_change: bool = False,
+    until_round: int | None = None,
 ) -> Path:
     """Do everything a recipe says, or go on with it, and return the run directory.
+
+    With `until_round` every arm that goes round stops behind that round, and nothing is solved: one job of a chain.
 
     Raises:
         ConfigError: the recipe names something that does not exist.
@@ -65,6 +74,10 @@ def run_recipe(
     with opened as run, trackers.following(Tracked(recipe.name, recipe.deciding(), run.trackers_path)):
         run.begin(bench.plan(), device_memory)
         bench.prepare(run)
+        if until_round is not None:
+            for name in filter(bench.goes_round, recipe.arms):
+                rounds.Rounds(bench, run, name).finish(until_round)
+            return root
         for name in recipe.arms:
             bench.solve(run, name)
         bench.tell(run, Progress("summary", 0.0))
@@ -168,7 +181,14 @@ class Bench:
         """List what leads to an arm's own weights, those it starts from included, in the order it is done."""
         start = self.recipe.arms[name].start
         before = self.training_stages(start) if start is not None else []
+        if self.goes_round(name):
+            return [*before, *rounds.plan(self, name)]
         return [*before, f"collect-{name}", f"train-{name}"]
+
+    def goes_round(self, name: str) -> bool:
+        """Say whether an arm's method is trained in rounds."""
+        method = self.methods[name]
+        return isinstance(method, Evolve) and method.rounds > 0
 
     def _calibrates(self, name: str) -> bool:
         return isinstance(self.methods[name], Calibrated) and self.recipe.evaluation.dev_problems > 0
@@ -223,6 +243,8 @@ class Bench:
             return self.weights(run, arm.weights)
         if not arm.trained:
             return run.root / "stages" / "base"
+        if self.goes_round(name):
+            return rounds.Rounds(self, run, name).finish()
         method, before = self.methods[name], [*self.first_stages]
         if arm.start is not None:
             self.weights(run, arm.start)
@@ -256,7 +278,7 @@ class Bench:
 
         self.tell(run, Progress(f"train-{name}", 0.0, "making examples"))
         base, start = plain_base(run.root, self.recipe, name), self.start(run, name)
-        self._loaded = None  # the trainer needs the room
+        self.release()
         render = self.render(start)
         traces = read_traces(run.root / "stages" / f"collect-{name}" / "traces.jsonl")
         examples = method.examples(self.task.splits["train"], traces, render)
@@ -433,6 +455,10 @@ class Bench:
             )
             self._loaded = model, engine, Render(cast(Any, engine.tokenizer), chosen.template)
         return self._loaded[1:]
+
+    def release(self) -> None:
+        """Let go of the model, since what comes needs the room."""
+        self._loaded = None
 
     def render(self, model: Path) -> Render:
         """Load a model's tokenizer alone."""

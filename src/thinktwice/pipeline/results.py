@@ -6,7 +6,7 @@ from pathlib import Path
 
 from thinktwice.config import Recipe, parse
 from thinktwice.errors import RunError
-from thinktwice.methods import Method, Observed, Posing, Retracting
+from thinktwice.methods import Comparing, Method, Observed, Posing, Retracting
 from thinktwice.records import Cell, Comparison, Finding, Retraction, Summary, Threshold, ThresholdPoint, TraceRecord
 from thinktwice.render import Render
 from thinktwice.run import Run, read_json
@@ -109,6 +109,11 @@ class Results:
             pair = (head.a, head.b) if head else None
             shared = self.poser.account(self.run.root / "stages" / "pose", problems, records, self.task, pair)
             found[first] = (*shared, *found.get(first, ()))
+        head = self.recipe.headline
+        named = self.methods[head.a] if head else None
+        if head is not None and isinstance(named, Comparing):
+            shared = named.compare(self.methods, records, (head.a, head.b))
+            found[head.a] = (*shared, *found.get(head.a, ()))
         return found
 
     def _threshold(self) -> Threshold | None:

@@ -153,7 +153,7 @@ def answering_memory(
         Part("adapter", adapter * item, f"{adapter:,} x {item} bytes"),
         Part("keys and values", cache,
              f"2 x {text.num_hidden_layers} layers x {keys} x {item} bytes x {rows} x {length} tokens"),
-        Part("activations", reading, f"one layer that reads {rows} prompts of {length} tokens"),
+        Part("activations", reading, f"one layer that reads {rows} x {length} tokens"),
         Part("logits", rows * text.vocab_size * 4, "of the newest token, fp32"),
         Part("context", CONTEXT, "CUDA, its libraries, the allocator's rounding: assumed"),
     )  # fmt: skip

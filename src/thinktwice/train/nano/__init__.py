@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from thinktwice.config import Spec, parse
 from thinktwice.errors import ConfigError, nearest
+from thinktwice.nano import resolve
 from thinktwice.render import PLAIN, Render
 from thinktwice.train.nano.arith import Arith
+from thinktwice.train.nano.criticised import Criticised
 from thinktwice.train.nano.wiki import Wiki
 from thinktwice.train.nano.world import World
 from thinktwice.train.settings import Training
@@ -28,6 +30,7 @@ __all__ = [
     "SETTLED",
     "WORLDS",
     "Arith",
+    "Criticised",
     "Pretraining",
     "Wiki",
     "World",
@@ -38,7 +41,7 @@ __all__ = [
 ]
 
 PAD, END = "<pad>", "<eos>"
-WORLDS: dict[str, type[World]] = {"arith": Arith, "wiki": Wiki}
+WORLDS: dict[str, type[World]] = {"arith": Arith, "criticised": Criticised, "wiki": Wiki}
 
 
 FAST = Training(
@@ -68,6 +71,9 @@ class Pretraining:
     feed_forward: int = 192
     world: Spec = ARITH
     """What it reads: a name of `WORLDS`, and that world's fields."""
+    start: str | None = None
+    """A bundled base, or a directory, that the first phase goes on from; its shape counts, the fields above do not.
+    None: from nothing."""
     phases: tuple[Training, ...] = (FAST, SETTLED)
     """Each at a constant learning rate, each going on from the one before; the last one ends in the stable model."""
     anneal_steps: int = 300
@@ -157,27 +163,35 @@ def pretrain(
     """
     from transformers import LlamaForCausalLM
 
-    from thinktwice.train import fit_stream
+    from thinktwice.train import fit_stream, vocab
 
     of = world(recipe)
     vocabulary = tokenizer(of)
+    tokens: dict[str, int] = {}
+    first: Path | None = None
+    if recipe.start is not None:
+        first = out / "start"
+        added = getattr(of, "control_tokens", ())
+        tokens = vocab.prepare_base(resolve(recipe.start), first, added, seed=recipe.seed)
+        vocabulary = cast("PreTrainedTokenizerFast", vocab.load_tokenizer(first))
     render = Render(cast(Any, vocabulary), PLAIN)
 
     def go_on(start: Path | None, settings: Training, phase: str, seed: int) -> Path:
         return fit_stream(
-            lambda first: itertools.islice(of.examples(render, seed), first, None),
+            lambda at: itertools.islice(of.examples(render, seed), at, None),
             model(recipe, vocabulary) if start is None else LlamaForCausalLM.from_pretrained(start),
             out / phase,
             settings,
             name=f"{of.name} seed {seed}",
             tokenizer=vocabulary,
             progress=progress,
+            control_tokens=tokens,
         )
 
     stable: Path | None = None
     for index, settings in enumerate(recipe.phases):
         # Seeds a million apart: no phase sees the problems of another.
-        stable = go_on(stable, settings, f"phase-{index}", recipe.seed + index * 1_000_000)
+        stable = go_on(stable or first, settings, f"phase-{index}", recipe.seed + index * 1_000_000)
     if stable is None:
         raise ConfigError("phases needs at least one training.")
     if not recipe.anneal_steps:

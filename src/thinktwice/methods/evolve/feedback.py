@@ -1,0 +1,171 @@
+"""Feedback on an answer, as a typed value. Law: `read` makes it of any text and never fails; what cannot be read is
+`unparsed`, a class that is counted and never taken for a verdict.
+
+Two wordings. *plain*, for models that read English:
+
+    Verdict: incorrect
+    Confidence: 0.9
+    First wrong step: 2
+    Explanation: Half of 48 is 24.
+    Corrected answer: 72
+
+and *bare*, for nano bases, which know names, numbers and marks: a control token is the verdict; after a wrong one come
+the number of the first wrong line and the line that should stand there. Sentences as the public code asked for them
+("The predicted answer is wrong. ... So the answer should be 72") are read, too.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from thinktwice.decode.walk import CORRECT, INCORRECT
+
+Verdict = Literal["correct", "incorrect", "unsure", "unparsed"]
+VERDICTS: tuple[Verdict, ...] = ("correct", "incorrect", "unsure", "unparsed")
+Wording = Literal["plain", "bare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What somebody says of one answer."""
+
+    verdict: Verdict
+    confidence: float | None = None
+    """How sure of the verdict, in [0, 1]; None where it is not said."""
+    step: int | None = None
+    """The first wrong step, counted from 1; None where none is named."""
+    explanation: str = ""
+    """Why; in the bare wording, the line that should stand in the place of the first wrong one."""
+    answer: str | None = None
+    """What the answer should be; None where it is not said."""
+    text: str = ""
+    """As it was written."""
+    source: str = ""
+    """Who wrote it: "self", "human", "oracle", ..."""
+
+    @property
+    def says_right(self) -> bool | None:
+        """True or False where there is a verdict, None where there is none."""
+        return {"correct": True, "incorrect": False}.get(self.verdict)
+
+    def without_content(self) -> "Feedback":
+        """Return the verdict alone: the control that tells what the content is worth."""
+        return Feedback(self.verdict, self.confidence, source=self.source)
+
+
+_FIELD = re.compile(
+    r"^[ \t>*#-]*(?P<name>verdict|confidence|first wrong step|explanation|corrected answer)"
+    r"[ \t*]*[:=][ \t*]*(?P<value>.*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NOT = r"(?:is|was|are|were)?[ \t]*(?:not|n['’]t)[ \t]+(?:quite |entirely |fully )?"
+_WRONG = re.compile(
+    r"\b(?:incorrect(?:ly)?|wrong(?:ly)?|improper|inaccurate|mistaken|"
+    rf"(?:{_NOT}|isn['’]t )(?:correct|right|proper|accurate))\b",
+    re.IGNORECASE,
+)
+_RIGHT = re.compile(r"\b(?:correct(?:ly)?|right|proper|accurate)\b", re.IGNORECASE)
+_UNSURE = re.compile(r"\b(?:unsure|uncertain|not sure|cannot tell|can['’]t tell|unclear)\b", re.IGNORECASE)
+_SHOULD_BE = re.compile(r"\banswer (?:should be|ought to be|must be):?[ \t]*(?P<answer>[^\n]*)", re.IGNORECASE)
+_NONE = {"", "-", "none", "n/a", "na", "no", "unchanged"}
+
+
+def read(text: str, wording: Wording = "plain", source: str = "") -> Feedback:
+    r"""Read feedback. Law: total; a text that says both, or neither, is `unparsed`.
+
+    Example:
+        >>> read("Verdict: incorrect\nFirst wrong step: 2\nCorrected answer: 72").answer
+        '72'
+        >>> read("I like turtles.").verdict
+        'unparsed'
+    """
+    found = _read_bare(text) if wording == "bare" else _read_plain(text)
+    return replace(found, text=text, source=source)
+
+
+def _read_plain(text: str) -> Feedback:
+    fields: dict[str, str] = {}
+    starts = [*_FIELD.finditer(text)]
+    for index, match in enumerate(starts):
+        end = starts[index + 1].start() if index + 1 < len(starts) else len(text)
+        name = match["name"].lower()
+        # Explanations may run over several lines; of what is said twice the first counts.
+        fields.setdefault(
+            name, text[match.start("value") : end if name == "explanation" else match.end()].strip(" *\n\t")
+        )
+    if "verdict" not in fields:
+        should = _SHOULD_BE.search(text)
+        before = text[: should.start()] if should else text
+        return Feedback(
+            _verdict(before), explanation=before.strip(), answer=_stated(should["answer"] if should else "")
+        )
+    return Feedback(
+        _verdict(fields["verdict"]),
+        _confidence(fields.get("confidence", "")),
+        _step(fields.get("first wrong step", "")),
+        fields.get("explanation", ""),
+        _stated(fields.get("corrected answer", "")),
+    )
+
+
+def _verdict(text: str) -> Verdict:
+    wrong = _WRONG.search(text) is not None
+    right = _RIGHT.search(_WRONG.sub(" ", text)) is not None
+    if _UNSURE.search(text) and not (wrong or right):
+        return "unsure"
+    if wrong == right:
+        return "unparsed"
+    return "incorrect" if wrong else "correct"
+
+
+def _confidence(text: str) -> float | None:
+    found = re.search(r"(\d+(?:\.\d+)?)[ \t]*(%?)", text)
+    if found is None:
+        return None
+    value = float(found[1]) / (100 if found[2] else 1)
+    return value if 0 <= value <= 1 else None
+
+
+def _step(text: str) -> int | None:
+    found = re.search(r"\d+", text)
+    return int(found[0]) if found and int(found[0]) > 0 else None
+
+
+def _stated(text: str) -> str | None:
+    said = text.strip().rstrip(".").strip(" *\"'")
+    return None if said.lower() in _NONE else said
+
+
+def _read_bare(text: str) -> Feedback:
+    right, wrong = text.count(CORRECT.token), text.count(INCORRECT.token)
+    if (right > 0) == (wrong > 0):
+        return Feedback("unparsed")
+    if right:
+        return Feedback("correct")
+    first, _, rest = text.partition(INCORRECT.token)[2].strip().partition("\n")
+    return Feedback("incorrect", step=_step(first), explanation=rest.strip())
+
+
+def write(feedback: Feedback, wording: Wording = "plain") -> str:
+    """Write feedback as `read` reads it. Law: what is written and read again is the same, but for `text` and `source`.
+
+    The bare wording has room for a verdict, a step and a line.
+    """
+    if wording == "bare":
+        return _write_bare(feedback)
+    said = [f"Verdict: {feedback.verdict}"]
+    if feedback.confidence is not None:
+        said.append(f"Confidence: {feedback.confidence:g}")
+    if feedback.step is not None:
+        said.append(f"First wrong step: {feedback.step}")
+    if feedback.explanation:
+        said.append(f"Explanation: {feedback.explanation}")
+    if feedback.answer is not None:
+        said.append(f"Corrected answer: {feedback.answer}")
+    return "\n".join(said)
+
+
+def _write_bare(feedback: Feedback) -> str:
+    token = {"correct": CORRECT.token, "incorrect": INCORRECT.token}.get(feedback.verdict, "")
+    number = f" {feedback.step}" if feedback.step is not None else ""
+    return f"{token}{number}" + (f"\n{feedback.explanation}" if feedback.explanation else "")
