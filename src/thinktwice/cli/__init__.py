@@ -25,6 +25,7 @@ from thinktwice.cli import (
     repeated,
     review,
     serve,
+    slurm,
     types,
     watch,
     work,
@@ -33,6 +34,7 @@ from thinktwice.errors import ConfigError, ThinkTwiceError
 
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (work.run, "thinktwice run recipes/backtrack.yaml train.lr=1e-3 name=slower"),
+    (slurm.slurm, "thinktwice slurm recipes/evolve_13b.yaml --out slurm/evolve_13b --hours 30"),
     (watch.watch, "thinktwice watch runs/backtrack"),
     (work.train, "thinktwice train recipes/backtrack.yaml --arm backtrack"),
     (work.solve, 'thinktwice solve "Ann has 3. Ben has Ann plus 4. How many does Ben have?"'),

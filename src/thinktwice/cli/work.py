@@ -28,6 +28,12 @@ def run(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     allow_code_change: AllowCodeChange = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Print memory, commands and files, and run nothing.")
+    ] = False,
+    until_round: Annotated[
+        int | None, typer.Option(help="Stop behind this round, as one job of a chain does.", min=1, show_default=False)
+    ] = None,
 ) -> None:
     """Train and score every arm of a recipe, and write the page.
 
@@ -43,13 +49,22 @@ def run(
     from thinktwice.report import report
 
     loaded = load(Recipe, recipe, overrides or ())
+    if dry:
+        from thinktwice.cli.dry_run import dry_run
+
+        dry_run(loaded, recipe, overrides or (), runs)
+        return
     with watching(runs / loaded.name) as listen:
         from thinktwice import pipeline
 
         quiet_loading()
         options: dict[str, Any] = {"allow_code_change": True} if allow_code_change else {}
+        options |= {} if until_round is None else {"until_round": until_round}
         place = pipeline.run_recipe(loaded, runs / loaded.name, progress=listen, **options)
     typer.echo(err=True)
+    if until_round is not None:
+        typer.echo(f"every arm is behind round {until_round}; the same command without --until-round goes on.")
+        return
     outcome(place)
     typer.echo(f"report: {report(place)}")
 
