@@ -22,10 +22,12 @@ from thinktwice.cli.slurm import Cluster, read_variants, scripts, shape
 from thinktwice.config import Recipe, load
 from thinktwice.errors import ConfigError
 from thinktwice.methods import build_method
+from thinktwice.tasks import load_task
 from thinktwice.train.zero import Zero
 
 ROOT = Path(__file__).parents[2]
 PRESETS = {size: ROOT / f"recipes/evolve_{size}.yaml" for size in ("3b", "7b", "13b")}
+DATA = ROOT / "../shared/data/natural_instructions_v1"
 VARIANTS = sorted((ROOT / "recipes/slurm").glob("*.yaml"))
 SECRET = re.compile(
     r"\b(?=[A-Za-z0-9]*\d)(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{24,}\b|\b(?:sk|hf|ghp|glpat|xox[bp])[-_]\w{8,}"
@@ -343,3 +345,17 @@ def test_scripts_are_never_written_over_others_and_variants_are_checked(tmp_path
     assert set(one) == {"round-1.sh", "submit.sh"}  # a method without rounds is one job
     assert "--until-round" not in one["round-1.sh"]
     assert all(check_script(text) == [] for text in one.values())
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="shared/data is not here")
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
+def test_the_real_task_files_have_as_many_rows_as_the_rounds_answer(preset: Path) -> None:
+    recipe = load(Recipe, preset, [f"task.path={DATA}"])
+    task = load_task(recipe.task.name, **recipe.task.options)
+    asked = recipe.method.options
+    assert len(task.splits["train"]) >= asked["rounds"] * asked["problems"] + asked["shots"]
+    assert len(task.splits["dev"]) == recipe.evaluation.dev_problems
+    assert len(task.splits["test"]) >= recipe.evaluation.problems
+    trained, tested = ({p.kind for p in task.splits[split]} for split in ("train", "test"))
+    assert len(trained) == 15
+    assert sorted(tested) == sorted(recipe.task.options["test_tasks"])
