@@ -27,7 +27,7 @@ from thinktwice.methods.evolve.measuring import Measured, measure, reading
 from thinktwice.methods.evolve.prompting import choose_shots, first_shots
 from thinktwice.methods.evolve.prompts import Shot
 from thinktwice.methods.evolve.rows import Attempt, Critique, Ledger, Voted
-from thinktwice.methods.evolve.sources import hear
+from thinktwice.methods.evolve.sources import Heard, code_of, hear
 from thinktwice.methods.evolve.tally import tally
 from thinktwice.methods.evolve.warm import warm_problems
 from thinktwice.render import Render
@@ -45,10 +45,21 @@ KINDS = ("answer", "feedback", "vote", "mend", "prompt", "train", "measure")
 def plan(bench: "Bench", name: str) -> list[str]:
     """List the stages of an arm's rounds."""
     method = cast(Evolve, bench.methods[name])
-    stages = [f"measure_0-{name}"]
+    stages = [f"measure_0-{owner(bench, name)}"]
     for number in range(1, method.rounds + 1):
         stages += [f"{kind}_{number}-{name}" for kind in _kinds(method)]
     return [*stages, f"train-{name}"]
+
+
+def owner(bench: "Bench", name: str) -> str:
+    """Return the first arm whose start is measured as this one's is: the start is measured once for all of them."""
+
+    def seen(arm: str) -> object:
+        method = bench.methods[arm]
+        assert isinstance(method, Evolve)
+        return bench.recipe.arms[arm].start, method.measured
+
+    return next(arm for arm in bench.recipe.arms if bench.goes_round(arm) and seen(arm) == seen(name))
 
 
 def _kinds(method: Evolve) -> list[str]:
@@ -76,9 +87,12 @@ class Rounds:
             until: stop behind this round, and return the weights that stand by then; the rest is left for another time.
 
         Raises:
+            ConfigError: there is no such round; arms that do not fit together.
             RunError: people have to look at answers first.
             DataError: there are too few training problems, or a round has nothing to learn.
         """
+        if until is not None and until < 1:
+            raise ConfigError(f"until_round is {until}; the first round is 1.")
         self._check()
         started = self._start()
         decisions: list[Decision] = []
@@ -131,11 +145,18 @@ class Rounds:
         return ["base"] if start is None else ["base", f"train-{start}"]
 
     def _path(self, kind: str, number: int) -> Path:
-        return self.run.root / "stages" / f"{kind}_{number}-{self.name}"
+        return self.run.root / "stages" / self._named(kind, number)
+
+    def _named(self, kind: str, number: int) -> str:
+        first = kind == "measure" and number == 0
+        return f"{kind}_{number}-{owner(self.bench, self.name) if first else self.name}"
 
     def _stage(self, kind: str, number: int, work: Callable[[Stage], None], after: Sequence[str]) -> Path:
-        name = f"{kind}_{number}-{self.name}"
-        inputs = {"method": to_dict(self.method), "decode": to_dict(self.bench.recipe.decode)}
+        name = self._named(kind, number)
+        decides = self.method.measured if (kind, number) == ("measure", 0) else to_dict(self.method)
+        inputs = {"method": decides, "decode": to_dict(self.bench.recipe.decode)}
+        if kind in ("feedback", "mend") and "verifier" in self.method.sources:
+            inputs["verifier"] = code_of(self.method)  # a run does not go on with another one
 
         def told(stage: Stage) -> None:
             self.bench.tell(self.run, Progress(name, 0.0))
@@ -144,10 +165,15 @@ class Rounds:
         return self.run.stage(name, told, inputs=inputs, after=[*self._after, *after])
 
     def problems(self, number: int) -> list[Problem]:
-        """Return the training problems of a round: of the method's levels, none of them another round's or warm."""
+        """Return a round's training problems: of the method's levels, no other round's, not warm, and no examples."""
         method, train = self.method, self.bench.task.splits["train"]
         warm = {p.id for p in warm_problems(method.warm, train)}
-        found = [p for p in train if p.id not in warm and (not method.levels or p.level in method.levels)]
+        shown = {shot.question for shot in first_shots(method, self.bench.task)} if method.exemplars != "none" else ()
+        found = [
+            p
+            for p in train
+            if p.id not in warm and p.prompt not in shown and (not method.levels or p.level in method.levels)
+        ]
         first = (number - 1) * method.problems
         if len(found) < first + method.problems:
             raise DataError(
@@ -156,22 +182,32 @@ class Rounds:
             )
         return found[first : first + method.problems]
 
-    def dev(self) -> tuple[list[Problem], list[Problem], list[Problem]]:
-        """Return the gate's problems, those of the curves (which decide nothing), and the forgetting set."""
+    @property
+    def _watched_level(self) -> int:
         recipe = self.bench.recipe
-        level = recipe.headline.level if recipe.headline else recipe.evaluation.levels[-1]
-        dev = self.bench.problems("dev", level)
+        return recipe.headline.level if recipe.headline else recipe.evaluation.levels[-1]
+
+    def dev(self) -> tuple[list[Problem], list[Problem], list[Problem]]:
+        """Return the gate's problems, those of the curves (which decide nothing), and the forgetting set.
+
+        Half of dev is the gate's; where examples are chosen they are tried on half of that half, and the gate has the
+        rest: what decides on a round has decided on nothing before.
+        """
+        recipe = self.bench.recipe
+        level, dev = self._watched_level, self.bench.problems("dev", self._watched_level)
         if len(dev) < 2:
             raise DataError("evaluation.dev_problems must be at least 2: half of them decide, half are watched.")
+        if self.method.exemplars != "none" and len(dev) < 4:
+            raise DataError("evaluation.dev_problems must be at least 4: a quarter of them decides on examples.")
         easy = recipe.evaluation.in_distribution
         before = self.bench.problems("dev", easy)[: len(dev) // 2] if easy is not None and easy != level else []
-        return dev[::2], dev[1::2], before
+        return dev[::2] if self.method.exemplars == "none" else dev[::4], dev[1::2], before
 
     # -- a round -------------------------------------------------------------------------------------------------------
 
     def _round(self, number: int, best: int, models: Mapping[int, Path], decisions: Sequence[Decision]) -> Path:
         """Do one round and return its weights."""
-        before = [f"measure_{n}-{self.name}" for n in range(number)]
+        before = [self._named("measure", n) for n in range(number)]
         problems = {p.id: p for p in self.problems(number)}
         shots = self._shots(number, best)
         self._stage("answer", number, lambda stage: self._answer(stage, problems, models[best], shots), before)
@@ -183,7 +219,9 @@ class Rounds:
         self._stage("vote", number, lambda stage: self._vote(stage, number), heard)
         after = [*heard, f"vote_{number}-{self.name}"]
         if self.method.mend != "none":
-            self._stage("mend", number, lambda s: self._mend(s, number, problems, models, best, decisions), after)
+            self._stage(
+                "mend", number, lambda s: self._mend(s, number, problems, models, best, decisions, shots), after
+            )
             after.append(f"mend_{number}-{self.name}")
         if self.method.exemplars != "none":
             self._stage("prompt", number, lambda s: self._prompt(s, number, problems, models[best], shots), after)
@@ -220,21 +258,15 @@ class Rounds:
     ) -> None:  # fmt: skip
         attempts = read_rows(self._path("answer", number) / "attempts.jsonl", Attempt)
         heard = self._hear(stage, problems, attempts, models, best, decisions, shots)
-        if heard.waiting:
-            queue = self.run.root / "review" / f"{self.name}.jsonl"
-            new = write_queue(queue, heard.waiting)
-            if new:
-                raise RunError(
-                    f"{len(heard.waiting)} answers of arm {self.name!r} wait for a person. thinktwice review {queue} "
-                    f"--out {self.method.reviewed}; then the same command goes on, with what was looked at by then."
-                )
         write_rows(stage.path / "critiques.jsonl", [c for own in heard.critiques.values() for c in own])
-        write_json(stage.path / "counts.json", {**heard.ledger.to_dict(), "tokens": heard.written})
+        write_json(stage.path / "counts.json", counted(heard))
 
     def _hear(
         self, stage: Stage, problems: Mapping[str, Problem], attempts: Sequence[Attempt], models: Mapping[int, Path],
         best: int, decisions: Sequence[Decision], shots: Sequence[Shot],
-    ) -> Any:  # fmt: skip
+    ) -> Heard:  # fmt: skip
+        """Have answers judged; those that wait for a person are queued, and the run stops where there are new ones."""
+
         def critic(source: str) -> Any:
             if source == "engine":
                 from thinktwice.methods.evolve.outside import outside
@@ -247,7 +279,14 @@ class Rounds:
             return self.method.critic_of(*self._engine(model), shots)
 
         sampling, seed = self.bench.sampling, self.bench.recipe.seed
-        return hear(self.method, problems, attempts, critic, self.bench.task, sampling, seed)
+        heard = hear(self.method, problems, attempts, critic, self.bench.task, sampling, seed)
+        queue = self.run.root / "review" / f"{self.name}.jsonl"
+        if heard.waiting and write_queue(queue, heard.waiting):
+            raise RunError(
+                f"{len(heard.waiting)} answers of arm {self.name!r} wait for a person. thinktwice review {queue} "
+                f"--out {self.method.reviewed}; then the same command goes on, with what was looked at by then."
+            )
+        return heard
 
     def _average(self, stage: Stage, models: Mapping[int, Path], decisions: Sequence[Decision]) -> Path:
         """Average the rounds that stand, each new one with share 1 - ema."""
@@ -273,7 +312,7 @@ class Rounds:
 
     def _mend(
         self, stage: Stage, number: int, problems: Mapping[str, Problem], models: Mapping[int, Path], best: int,
-        decisions: Sequence[Decision],
+        decisions: Sequence[Decision], shots: Sequence[Shot],
     ) -> None:  # fmt: skip
         attempts = read_rows(self._path("answer", number) / "attempts.jsonl", Attempt)
         voted = {v.key: v for v in read_rows(self._path("vote", number) / "voted.jsonl", Voted)}
@@ -284,9 +323,9 @@ class Rounds:
         ]
         pairs = [(p, a, critique) for p, a, critique in wrong if critique is not None]
         engine, render = self._engine(models[best])
-        mended = mending.mend(self.method, pairs, engine, render, self.bench.sampling, self.bench.task)
+        mended = mending.mend(self.method, pairs, engine, render, self.bench.sampling, self.bench.task, shots)
         after = [m.after for m in mended]
-        heard = self._hear(stage, problems, after, models, best, decisions, ())
+        heard = self._hear(stage, problems, after, models, best, decisions, shots)
         critiques = [c for own in heard.critiques.values() for c in own]
         write_rows(stage.path / "mended.jsonl", mended)
         write_rows(stage.path / "critiques.jsonl", critiques)
@@ -297,7 +336,7 @@ class Rounds:
         ledger.drop("no line to put in", len(wrong) - len(mended))
         ledger.dropped = +ledger.dropped
         tokens = sum(len(a.token_ids) for a in after) + heard.written
-        write_json(stage.path / "counts.json", {**ledger.to_dict(), "tokens": tokens})
+        write_json(stage.path / "counts.json", {**ledger.to_dict(), "tokens": tokens, "judged": counted(heard)})
 
     def _shots(self, number: int, best: int) -> tuple[Shot, ...]:
         """Return the examples of this round's prompts: what the last round that chose some adopted."""
@@ -315,15 +354,15 @@ class Rounds:
         attempts = read_rows(self._path("answer", number) / "attempts.jsonl", Attempt)
         voted = read_rows(self._path("vote", number) / "voted.jsonl", Voted)
         engine, render = self._engine(model)
-        gate, watched, easy = self.dev()
         chosen = choose_shots(
             self.method, problems, attempts, voted, shots, self.bench.task, engine, render, self.bench.sampling,
-            gate=gate, never=[*gate, *watched, *easy, *self.bench.task.splits["test"]], seed=self.bench.recipe.seed,
+            gate=self.bench.problems("dev", self._watched_level)[2::4],
+            never=[*self.bench.task.splits["dev"], *self.bench.task.splits["test"]], seed=self.bench.recipe.seed,
         )  # fmt: skip
         write_json(stage.path / "shots.json", [to_dict(shot) for shot in chosen.shots])
         write_json(stage.path / "adoption.json", chosen.record)
         write_json(stage.path / "counts.json", chosen.counts)
-        example = next(iter(self.problems(number))) if number else gate[0]
+        example = next(iter(problems.values()))
         prompt = render.text(self.method.answer_prompt(example, render, chosen.shots))
         (stage.path / "prompt.txt").write_text(prompt, encoding="utf-8")
 
@@ -373,13 +412,15 @@ class Rounds:
         everything = [*attempts, *(m.after for m in mended)]
         rows: list[Trace] = []
         counts: dict[str, Any] = {}
-        if method.accept == "reference":
+        if not (objectives.answer or objectives.prompt):
+            pass  # no answer is learned as one
+        elif method.accept == "reference":
             chosen = [p for p in problems.values() if p.solution]
             ledger = Ledger(came=len(problems), kept=len(chosen))
             ledger.drop("no solution", len(problems) - len(chosen)) if len(chosen) < len(problems) else None
             rows += [learning.solution_trace(p, render) for p in chosen]
             counts["answers"] = ledger.to_dict()
-        elif objectives.answer or objectives.prompt:
+        else:
             kept, ledger = learning.accepted(
                 method.accept, problems, everything, voted, truth, method.per_problem, seed
             )
@@ -390,8 +431,11 @@ class Rounds:
         if objectives.feedback:
             said = [v.chosen for v in voted.values() if v.chosen is not None]
             ledger = Ledger(came=len(voted))
-            ledger.drop("abstained", len(voted) - len(said)) if len(said) < len(voted) else None
-            kept_critiques = learning.balanced(said, seed, ledger)
+            for each in voted.values():
+                if each.chosen is None:
+                    ledger.drop(f"found {each.verdict}" if each.verdict == "unparsed" else each.verdict)
+            most = round(method.feedback_rows * len(rows)) if rows and method.feedback_rows else None
+            kept_critiques = learning.balanced(said, seed, ledger, most)
             rows += [learning.critique_trace(by_key[c.key], c, render, method.wording) for c in kept_critiques]
             counts["feedback"] = ledger.to_dict()
         if objectives.refine:
@@ -404,7 +448,7 @@ class Rounds:
             done = [m for m in mended if m.after.stop == "done"]
             ledger = Ledger(came=len(mended), kept=len(done))
             ledger.drop("unfinished", len(mended) - len(done)) if len(done) < len(mended) else None
-            rows += [learning.answer_trace(m.after, render.end_id) for m in done]
+            rows += [learning.distil_trace(m.after, render.end_id) for m in done]
             counts["distilled"] = ledger.to_dict()
         return rows, counts
 
@@ -447,7 +491,7 @@ class Rounds:
         work = stage.scratch / "fit"
         model = fit(examples, place, work, bench.settings[self.name], progress=report, start=over)
         if method.weights in ("average", "ties"):
-            tuned = [*(models[n] for n in standing), model]
+            tuned = [*(self._path("train", n) / "tuned" for n in standing), model]  # what was trained, not the merges
             merge(root, tuned, stage.path / "model", policy=method.weights)
             model.rename(stage.path / "tuned")
         else:
@@ -512,7 +556,7 @@ class Rounds:
                 },
             )
 
-        after = [f"measure_{n}-{self.name}" for n in range(len(measured))]
+        after = [self._named("measure", n) for n in range(len(measured))]
         after += [f"train_{n}-{self.name}" for n in range(1, len(measured))]
         path = self.run.stage(f"train-{self.name}", work, after=[*self._after, *after])
         return path / "model"
@@ -520,6 +564,12 @@ class Rounds:
     def _counts(self, number: int) -> dict[str, Any]:
         files = {kind: self._path(kind, number) / "counts.json" for kind in _kinds(self.method)}
         return {kind: read_json(path) for kind, path in files.items() if path.is_file()}
+
+
+def counted(heard: Heard) -> dict[str, Any]:
+    """Return the counts of what was said: in = kept + dropped, the critics' tokens, and rows that nobody can read."""
+    bad = {"bad_rows": heard.bad_rows} if heard.bad_rows else {}
+    return {**heard.ledger.to_dict(), "tokens": heard.written, **bad}
 
 
 def _link(source: "str | Path", target: "str | Path") -> str:

@@ -50,10 +50,12 @@ def merge(base: Path, models: Sequence[Path], out: Path, *, policy: Policy = "av
         odd = own.keys() ^ weights.keys() or {k for k in own if own[k].shape != weights[k].shape}
         if odd:
             raise ModelError(f"{path} is no tuning of {base}: {sorted(odd)[0]} differs. Merge models of one base.")
+    done: set[int] = set()
     with torch.no_grad():
         for name, tensor in own.items():
-            if not tensor.is_floating_point():
+            if not tensor.is_floating_point() or tensor.data_ptr() in done:  # a tied head is the embedding: once
                 continue
+            done.add(tensor.data_ptr())
             start = tensor.float()
             moved = [weights[name].float() - start for weights in others]
             step = _ties(moved, given, density) if policy == "ties" else sum(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thinktwice.decode.undo import NoUndo
-from thinktwice.decode.walk import CORRECT, INCORRECT, TOKENS
+from thinktwice.decode.walk import CORRECT, CRITIQUE, INCORRECT, TOKENS
 from thinktwice.engines.base import Engine
 from thinktwice.engines.http.endpoint import Endpoint
 from thinktwice.errors import ConfigError
@@ -92,10 +92,14 @@ class Evolve:
     """Which answers are learned; see `learning.accepted`."""
     per_problem: int = 2
     """The most answers of one problem that are learned."""
+    feedback_rows: float = 1.0
+    """Where answers are learned, too: the most feedback that is learned for each of them, or feedback, of which there
+    is far more, would crowd them out; 0: no limit."""
     objectives: Objectives = field(default_factory=Objectives)
     weights: Literal["restart", "continue", "average", "ties"] = "restart"
-    """What a round is trained from, and what of. restart: what the rounds began from, on all that has been promoted;
-    continue: the last promoted round, on this one's; average, ties: as restart, and the rounds' weights merged."""
+    """What a round is trained from, and what of. restart: the base, on all that has been promoted and a share of the
+    warm start; continue: the last promoted round, on this one's and that share; average, ties: as restart, and the
+    rounds' weights merged."""
     replay: float = 0.5
     """Share of the warm start's rows among what a round learns."""
     warm: Warm = field(default_factory=Warm)
@@ -143,6 +147,12 @@ class Evolve:
             raise ConfigError("method.accept=verdict needs feedback; set method.source, or another method.accept.")
         if self.mend == "rewrite" and self.wording == "bare":
             raise ConfigError("method.mend=rewrite needs a model that reads English; use resume with wording=bare.")
+        if self.objectives.refine and self.wording == "bare":
+            raise ConfigError("method.objectives.refine asks in English; set it to 0 with wording=bare.")
+        if self.exemplars != "none" and self.wording == "bare":
+            raise ConfigError("method.exemplars stand in English prompts; set exemplars=none with wording=bare.")
+        if self.mend == "none" and (self.objectives.refine or self.objectives.distill):
+            raise ConfigError("method.objectives.refine and distill learn mended answers; set method.mend.")
         if self.mend != "none" and not self.content:
             raise ConfigError("method.mend uses the content of feedback; set method.content=true, or mend=none.")
 
@@ -157,6 +167,13 @@ class Evolve:
     def control_tokens(self) -> tuple[ControlToken, ...]:
         """The bare wording's: where a critique begins, and its two verdicts."""
         return TOKENS if self.wording == "bare" else ()
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What decides how a model is measured: arms that agree on it measure their common start once."""
+        names = ("samples", "temperature", "critiques", "vote", "wording", "instruction", "silenced")
+        # Where examples are chosen, fewer dev problems are the gate's.
+        return {name: getattr(self, name) for name in names} | {"examples": self.exemplars != "none"}
 
     def verdict_ids(self, render: Render) -> frozenset[int]:
         """Return the ids that are verdicts, in the bare wording."""
@@ -233,11 +250,13 @@ class Evolve:
 
     def critic_of(self, engine: Engine, render: Render, shots: Sequence[Shot] = ()) -> critics.Critic:
         """Return a model as a critic."""
-        return critics.Critic(engine, render, self.wording, self.instruction, tuple(shots))
+        names = (*self.silenced, CRITIQUE.token) if self.wording == "bare" else self.silenced
+        never = tuple(render.control_id(name) for name in dict.fromkeys(names))
+        return critics.Critic(engine, render, self.wording, self.instruction, tuple(shots), never)
 
     def without_content(self, critique: Critique, render: Render) -> Critique:
         """Return what this method uses of a critique."""
-        return critique if self.content else learning.without_content(critique, self.verdict_ids(render))
+        return critique if self.content else learning.without_content(critique, render, self.verdict_ids(render))
 
     def findings(
         self, problems: Sequence[Problem], records: Sequence[TraceRecord], render: Render, task: Task, weights: Path

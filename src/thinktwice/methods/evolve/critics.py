@@ -11,11 +11,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from thinktwice.decode.undo import NoUndo
 from thinktwice.decode.walk import CORRECT, CRITIQUE, INCORRECT, OnlyVerdicts, Walk, annotate, split_steps
 from thinktwice.engines.base import Engine
 from thinktwice.errors import DataError
 from thinktwice.methods.evolve.feedback import Feedback, Wording, read, write
-from thinktwice.methods.evolve.prompts import Shot, feedback_text
+from thinktwice.methods.evolve.prompts import Shot, check_hidden, feedback_text
 from thinktwice.methods.evolve.rows import Attempt, Critique, blind
 from thinktwice.render import Render
 from thinktwice.types import Completion, Problem, Sampling, Task
@@ -36,7 +37,8 @@ class Critic:
     wording: Wording = "plain"
     instruction: str = ""
     shots: tuple[Shot, ...] = ()
-    compat: bool = False
+    never: tuple[int, ...] = ()
+    """Ids that are not drawn: control tokens that are no verdicts."""
 
     def criticise(
         self, problems: Mapping[str, Problem], attempts: Sequence[Attempt], n: int, sampling: Sampling, source: str
@@ -44,12 +46,18 @@ class Critic:
         """Write `n` critiques of each answer.
 
         Args:
-            problems: by id; answers are taken out before anything is shown.
+            problems: by id; answers are taken out before anything is shown, and looked for in what is.
             attempts: what is judged; none of them empty.
             n: critiques an answer; the first is greedy where n is 1 or the temperature 0.
             sampling: how they are drawn.
             source: named in the feedback.
+
+        Raises:
+            DataError: a prompt shows the gold answer where nobody gave it.
         """
+        if self.wording == "plain":
+            for attempt in attempts:
+                check_asked(problems[attempt.problem_id], attempt, self.instruction, self.shots)
         asked = self._bare if self.wording == "bare" else self._plain
         return asked({key: blind(p) for key, p in problems.items()}, attempts, n, sampling, source)
 
@@ -57,7 +65,7 @@ class Critic:
 
     def prompt(self, problem: Problem, attempt: Attempt, shots: Sequence[Shot] = ()) -> tuple[int, ...]:
         """Return the ids that feedback goes on from; the answer's stand in them as they were sampled."""
-        text = feedback_text(problem.prompt, MARK, instruction=self.instruction, shots=shots, compat=self.compat)
+        text = feedback_text(problem.prompt, MARK, instruction=self.instruction, shots=shots)
         before, _, after = text.rpartition(MARK)
         return self.render.compose((before, attempt.token_ids, after))
 
@@ -66,7 +74,7 @@ class Critic:
     ) -> list[list[Critique]]:
         prompts = [self.prompt(problems[a.problem_id], a, self.shots) for a in attempts for _ in range(n)]
         keys = [problems[a.problem_id].key + 1000 * a.sample + m for a in attempts for m in range(n)]
-        done = self.engine.generate(prompts, sampling, keys=keys)
+        done = self.engine.generate(prompts, sampling, rules=self._rules(), keys=keys)
         found = [self._read(attempts[i // n], completion, source) for i, completion in enumerate(done)]
         return [found[i : i + n] for i in range(0, len(found), n)]
 
@@ -77,6 +85,9 @@ class Critic:
         confidence = 1.0 if feedback.confidence is None else feedback.confidence
         sure = None if says is None else confidence if says else 1 - confidence
         return Critique(attempt.key, feedback, ids, (True,) * len(ids), sure)
+
+    def _rules(self) -> list[NoUndo]:
+        return [NoUndo(token) for token in self.never]
 
     # -- bare ----------------------------------------------------------------------------------------------------------
 
@@ -96,7 +107,7 @@ class Critic:
                 [prompts[i] for i, _ in rows],
                 sampling,
                 controls=[control],
-                rules=[OnlyVerdicts(right, wrong)],
+                rules=[OnlyVerdicts(right, wrong), *self._rules()],
                 keys=[problems[attempts[i].problem_id].key + 1000 * attempts[i].sample + m for i, m in rows],
             )
             for (i, _), completion in zip(rows, done, strict=True):
@@ -136,6 +147,18 @@ class Critic:
             (*(False,) * len(first), *(drawn for _, drawn, _ in kept)),
             chance,
         )
+
+
+def check_asked(problem: Problem, attempt: Attempt, instruction: str, shots: Sequence[Shot]) -> None:
+    """Refuse a question to a critic that shows a reference answer beyond what question and answer show.
+
+    Raises:
+        DataError: it does.
+    """
+    given = (problem.prompt, attempt.text, instruction)
+    text = feedback_text(problem.prompt, attempt.text, instruction=instruction, shots=shots)
+    for gold in problem.references:
+        check_hidden(text, gold, given, shots)
 
 
 def opening(problem: Problem, render: Render) -> tuple[int, ...]:
@@ -185,6 +208,8 @@ def shuffled(critiques: Sequence[Sequence[Critique]], seed: int) -> list[list[Fe
     """Return every answer's feedback from another answer: the control in which feedback says nothing of its answer."""
     order = list(range(len(critiques)))
     random.Random(seed).shuffle(order)
+    if len(order) == 1:
+        return [[]]  # there is no other answer whose feedback it could have
     turned = dict(zip(order, [*order[1:], *order[:1]], strict=True))  # one circle: nobody keeps his own
     return [[critique.feedback for critique in critiques[turned[i]]] for i in range(len(critiques))]
 

@@ -58,15 +58,20 @@ _FIELD = re.compile(
     r"[ \t*]*[:=][ \t*]*(?P<value>.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_NOT = r"(?:is|was|are|were)?[ \t]*(?:not|n['’]t)[ \t]+(?:quite |entirely |fully )?"
-_WRONG = re.compile(
-    r"\b(?:incorrect(?:ly)?|wrong(?:ly)?|improper|inaccurate|mistaken|"
-    rf"(?:{_NOT}|isn['’]t )(?:correct|right|proper|accurate))\b",
+# Up to four words stand between a negation and what it denies ("I do not think that it is right"), in one sentence.
+_NOT = r"(?:\b(?:not|cannot|never|hardly|nothing|no longer)|n['’]t)(?:[ \t]+[\w'’]+){0,4}?[ \t]+"
+_WRONGS = r"(?:incorrect(?:ly)?|wrong(?:ly)?|improper(?:ly)?|inaccurate(?:ly)?|mistaken(?:ly)?)\b"
+_RIGHTS = r"(?:correct(?:ly)?|right(?:ly)?|proper(?:ly)?|accurate(?:ly)?)\b"
+_NOT_WRONG = re.compile(rf"(?:{_NOT}|\bno ){_WRONGS}", re.IGNORECASE)
+_WRONG = re.compile(rf"\b{_WRONGS}|{_NOT}{_RIGHTS}", re.IGNORECASE)
+_RIGHT = re.compile(rf"\b{_RIGHTS}", re.IGNORECASE)
+_UNSURE = re.compile(r"\b(?:unsure|uncertain|not sure|cannot tell|can['’]t tell|unclear)\b", re.IGNORECASE)
+_SHOULD_BE = re.compile(
+    # "The correct answer is 72" says what it should be, and not that the answer which was given is correct.
+    r"\b(?:answer (?:should be|ought to be|must be)|(?:correct|right|proper) answer (?:is|was|would be|should be)):?"
+    r"[ \t]*(?P<answer>[^\n]*)",
     re.IGNORECASE,
 )
-_RIGHT = re.compile(r"\b(?:correct(?:ly)?|right|proper|accurate)\b", re.IGNORECASE)
-_UNSURE = re.compile(r"\b(?:unsure|uncertain|not sure|cannot tell|can['’]t tell|unclear)\b", re.IGNORECASE)
-_SHOULD_BE = re.compile(r"\banswer (?:should be|ought to be|must be):?[ \t]*(?P<answer>[^\n]*)", re.IGNORECASE)
 _NONE = {"", "-", "none", "n/a", "na", "no", "unchanged"}
 
 
@@ -109,26 +114,28 @@ def _read_plain(text: str) -> Feedback:
 
 
 def _verdict(text: str) -> Verdict:
-    wrong = _WRONG.search(text) is not None
-    right = _RIGHT.search(_WRONG.sub(" ", text)) is not None
-    if _UNSURE.search(text) and not (wrong or right):
-        return "unsure"
-    if wrong == right:
+    unsure = _UNSURE.search(text) is not None
+    rest = _UNSURE.sub(" ", text)
+    without = _NOT_WRONG.sub(" ", rest)
+    wrong = _WRONG.search(without) is not None
+    right = without != rest or _RIGHT.search(_WRONG.sub(" ", without)) is not None
+    if unsure + wrong + right != 1:
         return "unparsed"
-    return "incorrect" if wrong else "correct"
+    return "unsure" if unsure else "incorrect" if wrong else "correct"
 
 
 def _confidence(text: str) -> float | None:
-    found = re.search(r"(\d+(?:\.\d+)?)[ \t]*(%?)", text)
-    if found is None:
+    found = re.search(r"(?P<sign>-?)(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)[ \t]*(?P<percent>%?)", text, re.IGNORECASE)
+    if found is None or found["sign"]:
         return None
-    value = float(found[1]) / (100 if found[2] else 1)
+    value = float(found["number"]) / (100 if found["percent"] else 1)
     return value if 0 <= value <= 1 else None
 
 
 def _step(text: str) -> int | None:
     found = re.search(r"\d+", text)
-    return int(found[0]) if found and int(found[0]) > 0 else None
+    # No answer has a million lines, and `int` refuses a number of thousands of digits.
+    return int(found[0]) if found and len(found[0]) < 7 and int(found[0]) > 0 else None
 
 
 def _stated(text: str) -> str | None:
@@ -149,13 +156,14 @@ def _read_bare(text: str) -> Feedback:
 def write(feedback: Feedback, wording: Wording = "plain") -> str:
     """Write feedback as `read` reads it. Law: what is written and read again is the same, but for `text` and `source`.
 
-    The bare wording has room for a verdict, a step and a line.
+    So it is of an explanation without lines that look like fields, and of an answer of one line, without what `read`
+    takes off its ends. The bare wording has room for a verdict; after a wrong one for a step and a line, too.
     """
     if wording == "bare":
         return _write_bare(feedback)
     said = [f"Verdict: {feedback.verdict}"]
     if feedback.confidence is not None:
-        said.append(f"Confidence: {feedback.confidence:g}")
+        said.append(f"Confidence: {feedback.confidence!r}")
     if feedback.step is not None:
         said.append(f"First wrong step: {feedback.step}")
     if feedback.explanation:

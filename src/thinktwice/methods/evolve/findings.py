@@ -104,9 +104,8 @@ def _kept(counts: Sequence[Mapping[str, Any]]) -> Finding:
     rows = []
     for number, stages in enumerate(counts, 1):
         for stage, found in stages.items():
-            parts = {stage: found} if "in" in found else {
-                f"{stage}: {name}": part for name, part in found.items() if isinstance(part, dict) and "in" in part
-            }  # fmt: skip
+            inner = {f"{stage}: {name}": p for name, p in found.items() if isinstance(p, dict) and "in" in p}
+            parts = {stage: found, **inner} if "in" in found else inner
             for name, part in parts.items():
                 dropped = "; ".join(f"{count} {why}" for why, count in part["dropped"].items())
                 right = f"{part['right']} of them right" if "right" in part else ""

@@ -123,8 +123,8 @@ def _majorities(attempts: Sequence[Attempt]) -> dict[str, str]:
     return found
 
 
-def balanced(critiques: Sequence[Critique], seed: int, ledger: Ledger) -> list[Critique]:
-    """Return as many critiques that say right as say wrong, so that no critic learns to agree."""
+def balanced(critiques: Sequence[Critique], seed: int, ledger: Ledger, most: int | None = None) -> list[Critique]:
+    """Return as many critiques that say right as say wrong, `most` in all, so that no critic learns to agree."""
     by_verdict: dict[bool, list[Critique]] = {True: [], False: []}
     for critique in critiques:
         says = critique.feedback.says_right
@@ -134,8 +134,11 @@ def balanced(critiques: Sequence[Critique], seed: int, ledger: Ledger) -> list[C
             by_verdict[says].append(critique)
     few = min(len(rows) for rows in by_verdict.values())
     rng = random.Random(seed)
+    ledger.drop("more of this verdict than of the other", sum(map(len, by_verdict.values())) - 2 * few)
+    if most is not None and 2 * few > most:
+        ledger.drop("more feedback than answers are learned", 2 * (few - most // 2))
+        few = most // 2
     kept = [c for rows in by_verdict.values() for c in rng.sample(rows, few)]
-    ledger.drop("more of this verdict than of the other", len(critiques) - ledger.dropped.total() - len(kept))
     ledger.dropped = +ledger.dropped
     ledger.kept = len(kept)
     return kept
@@ -149,6 +152,11 @@ def answer_trace(attempt: Attempt, end_id: int) -> Trace:
     return Trace(attempt.problem_id, (Step("text", attempt.text, (*attempt.token_ids, end_id)),))
 
 
+def distil_trace(attempt: Attempt, end_id: int) -> Trace:
+    """Write an answer that feedback led to down as what is learned without that feedback in sight."""
+    return Trace(attempt.problem_id, (Step("answer", attempt.text, (*attempt.token_ids, end_id)),))
+
+
 def solution_trace(problem: Problem, render: Render) -> Trace:
     """Write a problem's own solution down as what is learned."""
     text = problem.solution or problem.answer
@@ -158,11 +166,10 @@ def solution_trace(problem: Problem, render: Render) -> Trace:
 def critique_trace(attempt: Attempt, critique: Critique, render: Render, wording: Wording) -> Trace:
     """Write feedback down after what it judges; in the bare wording each verdict after its line."""
     if wording == "plain":
-        ids = (
-            critique.token_ids if critique.token_ids[-1:] == (render.end_id,) else (*critique.token_ids, render.end_id)
-        )
+        ended = critique.token_ids[-1:] == (render.end_id,)
+        said = critique.token_ids if ended else (*critique.token_ids, render.end_id)
         shown = Step("text", attempt.text, attempt.token_ids, sampled=False)
-        return Trace(attempt.problem_id, (shown, Step("critique", critique.feedback.text, ids)))
+        return Trace(attempt.problem_id, (shown, Step("critique", critique.feedback.text, said)))
     steps: list[Step] = []
     ids: list[int] = []
     pairs = [*zip(critique.token_ids, critique.written, strict=True)]
@@ -197,7 +204,7 @@ def to_example(
     """Turn a row into what the trainer learns. Law: the prompt is the one that the decoder asks with, without shots.
 
     Args:
-        trace: of `answer_trace`, `critique_trace` or `refine_trace`.
+        trace: of `answer_trace`, `distil_trace`, `critique_trace` or `refine_trace`.
         problem: its problem.
         render: of the model.
         wording: how a critic is asked.
@@ -212,9 +219,10 @@ def to_example(
 
         prompt = render.question(answer_text(problem.prompt, instruction=instruction))
         reply = trace.steps[0].token_ids
-        weight = objectives.answer or objectives.distill or objectives.prompt
-        everything = objectives.prompt > 0
-        return _example(trace, prompt, reply, [weight] * len(reply), objectives.prompt if everything else 0.0)
+        if kinds == ["answer"]:
+            return _example(trace, prompt, reply, [objectives.distill] * len(reply))
+        weight = objectives.answer + objectives.prompt  # both learn the answer, one of them the question, too
+        return _example(trace, prompt, reply, [weight] * len(reply), objectives.prompt)
     if kinds[-1] == "answer":
         answer, said, refined = trace.steps
         before, after = refine_text(problem.prompt, critics.MARK, said.text, instruction=instruction).split(
@@ -244,9 +252,19 @@ def _example(
     return Example(ids, (*ids[1:], 0), (*seen, *weights, 0.0), problem_id=trace.problem_id)
 
 
-def without_content(critique: Critique, keep: Collection[int]) -> Critique:
-    """Return a critique of which only the verdicts are left."""
+def without_content(critique: Critique, render: Render, keep: Collection[int]) -> Critique:
+    """Return a critique of which only the verdicts are left.
+
+    Args:
+        critique: what was said.
+        render: of the model that learns it.
+        keep: ids that are verdicts, in the bare wording; none: feedback is text, and the verdict is written anew.
+    """
     feedback = replace(critique.feedback.without_content(), text=critique.feedback.verdict)
+    if not keep:
+        feedback = replace(feedback, confidence=None, text=write(Feedback(feedback.verdict)))
+        ids = (*render.encode(feedback.text), render.end_id)
+        return replace(critique, feedback=feedback, token_ids=ids, written=(True,) * len(ids))
     last = max((i for i, token in enumerate(critique.token_ids) if token in keep), default=len(critique.token_ids) - 1)
     return replace(
         critique, feedback=feedback, token_ids=critique.token_ids[: last + 1], written=critique.written[: last + 1]

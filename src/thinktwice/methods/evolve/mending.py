@@ -8,7 +8,7 @@ from thinktwice.decode.walk import split_steps
 from thinktwice.engines.base import Engine
 from thinktwice.methods.evolve.critics import MARK
 from thinktwice.methods.evolve.feedback import write
-from thinktwice.methods.evolve.prompts import refine_text
+from thinktwice.methods.evolve.prompts import Shot, refine_text
 from thinktwice.methods.evolve.rows import Attempt, Critique
 from thinktwice.render import Render
 from thinktwice.types import Completion, Problem, Sampling, Task
@@ -51,12 +51,13 @@ def mend(
     render: Render,
     sampling: Sampling,
     task: Task,
+    shots: Sequence[Shot] = (),
 ) -> list[Mended]:
     """Write better answers, one for each (problem, answer, feedback that says it is wrong); what cannot be is left out.
 
     resume: the lines before the first wrong one stay as they were sampled, the line that feedback puts in its place is
-    encoded (nobody sampled it as part of an answer), and the model goes on. rewrite: the model reads question, answer
-    and feedback, and writes anew.
+    encoded (nobody sampled it as part of an answer), and the model goes on, with the examples `shots` in its prompt as
+    when it answered. rewrite: the model reads question, answer and feedback, and writes anew.
     """
     if method.mend == "none":
         return []
@@ -71,7 +72,7 @@ def mend(
             continue
         last = line.startswith("####")
         begun = (*(t for own in lines[: step - 1] for t in own), *render.encode(line if last else line + "\n"))
-        prompt = method.answer_prompt(problem, render, ())
+        prompt = method.answer_prompt(problem, render, shots)
         rows.append((problem, attempt, critique, (*prompt, *begun), begun))
     done = engine.generate(
         [row[3] for row in rows],

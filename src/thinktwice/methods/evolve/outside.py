@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from thinktwice.engines.writers import Author, LocalWriter
-from thinktwice.errors import ConfigError
-from thinktwice.methods.evolve.critics import spell
+from thinktwice.errors import ConfigError, DataError
+from thinktwice.methods.evolve.critics import check_asked, spell
 from thinktwice.methods.evolve.feedback import Feedback, Wording, read
 from thinktwice.methods.evolve.prompts import Shot, feedback_text
 from thinktwice.methods.evolve.rows import Attempt, Critique, blind
@@ -32,7 +32,9 @@ class Outsider:
     def criticise(
         self, problems: Mapping[str, Problem], attempts: Sequence[Attempt], n: int, sampling: Sampling, source: str
     ) -> list[list[Critique]]:
-        """Write `n` critiques of each answer; a request that fails, or says nothing that can be read, is `unparsed`."""
+        """Write `n` critiques of each answer; one that fails, or fits nothing that is there, is `unparsed`."""
+        for attempt in attempts:
+            check_asked(problems[attempt.problem_id], attempt, self.instruction, self.shots)
         author = replace(self.author, sampling=sampling)
         requests = [
             author.ask(
@@ -53,8 +55,11 @@ class Outsider:
     def _read(self, attempt: Attempt, text: str | None, source: str) -> Critique:
         feedback = read(text or "", source=source)
         if feedback.says_right is None:
-            return Critique(attempt.key, replace(feedback, source=source), (), ())
-        return spell(_fitting(feedback, self.wording), attempt, self.render, self.wording)
+            return Critique(attempt.key, feedback, (), ())
+        try:
+            return spell(_fitting(feedback, self.wording), attempt, self.render, self.wording)
+        except DataError:  # it names a line that the answer does not have
+            return Critique(attempt.key, replace(feedback, verdict="unparsed"), (), ())
 
 
 def _fitting(feedback: Feedback, wording: Wording) -> Feedback:

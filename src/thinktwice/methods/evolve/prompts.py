@@ -24,6 +24,7 @@ Corrected answer: what the answer should be, or unchanged"""
 _SENTENCES = "Write in sentences, and end with what the answer should be."
 _REFINE = "Somebody did the task below, and somebody else says what of it is right. Write the answer that it should be."
 _FOLLOW = "Keep to the form of the examples."
+_HEADINGS = re.compile(r"^### ?(?:Context|Instruction|Examples|Task|Predicted Answer|Feedback|Answer):$", re.MULTILINE)
 _FIXED = (_ANSWER, _SAY, _FIELDS, _SENTENCES, _REFINE, _FOLLOW)
 
 
@@ -186,6 +187,7 @@ def check_hidden(text: str, gold: str, given: Sequence[str], shots: Sequence[Sho
     for body in sorted(filter(None, told), key=len, reverse=True):
         # Whole sections only: of a given "4" nothing is to be taken out of a "42" that was not given.
         rest = rest.replace(f":\n{body}\n\n###", ":\n\n###")
+    rest = _HEADINGS.sub("", rest)  # a gold answer may be "task"
     if shows(rest, gold) or "### Standard Answer:" in rest:
         raise DataError(
             "a prompt shows the gold answer, but method.gold_visible says that it does not; declare who sees it."

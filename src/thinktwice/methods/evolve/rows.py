@@ -90,4 +90,4 @@ class Ledger:
 
 def blind(problem: Problem) -> Problem:
     """Return a problem without its answer: all that a critic may see where gold is not declared visible."""
-    return replace(problem, answer="", solution=None, labels=(), support=())
+    return replace(problem, answer="", answers=(), solution=None, labels=(), support=())

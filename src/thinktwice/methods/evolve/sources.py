@@ -1,16 +1,17 @@
 """Who says what of which answer. Law: every answer has one source, and what it may see of the gold is declared."""
 
+import hashlib
 import importlib.util
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods.evolve import critics
-from thinktwice.methods.evolve.feedback import Feedback, read
-from thinktwice.methods.evolve.human import Item, item, read_human
+from thinktwice.methods.evolve.feedback import Feedback, read, write
+from thinktwice.methods.evolve.human import Item, item, item_id, read_human
 from thinktwice.methods.evolve.rows import Attempt, Critique, Ledger, blind
 from thinktwice.render import Render
 from thinktwice.types import Problem, Sampling, Task
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Model = Callable[[str], "critics.Critic | Outsider"]
 """Loads the critic behind a source: "self", "frozen", "ema", "engine"."""
+Judge = Callable[[Problem, str], Feedback | None]
+"""`(problem, answer text) -> feedback`; None where there is none yet."""
 GENERIC = "Every step was checked against the question."
 """What generic feedback says of any answer, as long as the feedback in whose place it stands."""
 
@@ -35,6 +38,8 @@ class Heard:
     """Answers in, answers with feedback, and why the others have none."""
     waiting: tuple[Item, ...] = ()
     """Answers that wait for a person."""
+    bad_rows: dict[str, int] = field(default_factory=dict)
+    """Rows of people's file that cannot be read, by reason."""
     written: int = 0
     """Tokens that critics wrote."""
 
@@ -94,11 +99,13 @@ def _hear_one(
     if source == "none":
         heard.ledger.drop("nobody was asked", len(attempts))
         return
-    judges = {"human": _human, "verifier": _verifier, "oracle": _oracle}
-    if source in judges:
-        render = model("self").render
-        judge = judges[source](method, task)
-        _judged(method, source, problems, attempts, judge, render, heard)
+    if source in ("human", "verifier", "oracle"):
+        judges: dict[str, Callable[[], Judge]] = {
+            "human": lambda: _human(method, heard),
+            "verifier": lambda: _verifier(method),
+            "oracle": lambda: critics.oracle(task),
+        }
+        _judged(method, source, problems, attempts, judges[source](), model("self").render, heard)
         return
     assert source in MODELS
     critic = model(source if source in ("frozen", "ema", "engine") else "self")
@@ -144,24 +151,26 @@ def _generic(method: "Evolve", attempt: Attempt, critique: Critique, render: Ren
     said = critique.feedback
     if said.says_right is None:
         return critique
-    words = GENERIC.split()
-    n = len(said.explanation.split())
-    filler = " ".join((words * (n // len(words) + 1))[:n]) if method.wording == "plain" else ""
-    feedback = Feedback(said.verdict, said.confidence, said.step, filler, source="generic")
+    if method.wording == "bare":  # where the verdict stands is the verdict; the line after it is left out
+        feedback = Feedback(said.verdict, said.confidence, said.step, source="generic")
+    else:
+        bare = Feedback(said.verdict, said.confidence, source="generic")
+        words = GENERIC.split()
+        # Its own words and "Explanation:" take the places of the words of what it stands for.
+        n = max(1, len((said.text or write(said)).split()) - len(write(bare).split()) - 1)
+        feedback = replace(bare, explanation=" ".join((words * (n // len(words) + 1))[:n]))
     return replace(critics.spell(feedback, attempt, render, method.wording), sure=critique.sure)
 
 
 def _judged(
-    method: "Evolve", source: str, problems: Mapping[str, Problem], attempts: Sequence[Attempt], judge: critics.Judge,
+    method: "Evolve", source: str, problems: Mapping[str, Problem], attempts: Sequence[Attempt], judge: Judge,
     render: Render, heard: Heard,
 ) -> None:  # fmt: skip
     waiting: list[Item] = []
     for attempt in attempts:
         problem = problems[attempt.problem_id]
-        seen = problem if source in ("oracle", "human") else blind(problem)
-        try:
-            feedback = judge(seen, attempt.text)
-        except LookupError:
+        feedback = judge(problem if source == "oracle" else blind(problem), attempt.text)
+        if feedback is None:
             heard.ledger.drop("no person has looked at it yet")
             waiting.append(item(attempt.problem_id, attempt.sample, problem.prompt, attempt.text))
             continue
@@ -174,26 +183,28 @@ def _judged(
     heard.waiting = (*heard.waiting, *waiting)
 
 
-def _oracle(method: "Evolve", task: Task) -> critics.Judge:
-    return critics.oracle(task)
-
-
-def _human(method: "Evolve", task: Task) -> critics.Judge:
+def _human(method: "Evolve", heard: Heard) -> Judge:
     path = Path(method.reviewed)
-    reviews, _ = read_human(path) if path.exists() else ({}, {})
-
-    def judge(problem: Problem, text: str) -> Feedback:
-        return reviews[item(problem.id, 0, problem.prompt, text).id]
-
-    return judge
+    reviews, heard.bad_rows = read_human(path) if path.exists() else ({}, {})
+    return lambda problem, text: reviews.get(item_id(problem.id, text))
 
 
-def _verifier(method: "Evolve", task: Task) -> critics.Judge:
-    place, _, name = method.verifier.rpartition(":")
+def code_of(method: "Evolve") -> str:
+    """Return a hash of the verifier's file.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    place = method.verifier.rpartition(":")[0]
     if not place.endswith(".py") or not Path(place).is_file():
         raise ConfigError(
             f"method.verifier={method.verifier!r}: there is no such file. Write path/to/file.py:function."
         )
+    return hashlib.sha256(Path(place).read_bytes()).hexdigest()
+
+
+def _verifier(method: "Evolve") -> Judge:
+    place, _, name = method.verifier.rpartition(":")
     spec = importlib.util.spec_from_file_location(f"thinktwice_verifier_{Path(place).stem}", place)
     assert spec is not None  # a .py file always has one
     assert spec.loader is not None
