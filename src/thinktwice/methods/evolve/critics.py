@@ -80,7 +80,7 @@ class Critic:
 
     def _read(self, attempt: Attempt, completion: Completion, source: str) -> Critique:
         ids = completion.kept_ids
-        feedback = read(self.render.text(ids), "plain", source)
+        feedback = read(self.render.text(ids), source)
         says = feedback.says_right
         confidence = 1.0 if feedback.confidence is None else feedback.confidence
         sure = None if says is None else confidence if says else 1 - confidence

@@ -1,7 +1,7 @@
 """Feedback on an answer, as a typed value. Law: `read` makes it of any text and never fails; what cannot be read is
 `unparsed`, a class that is counted and never taken for a verdict.
 
-Two wordings. *plain*, for models that read English:
+Two wordings. *plain*, for models that read English, is what is read and written here:
 
     Verdict: incorrect
     Confidence: 0.9
@@ -9,16 +9,14 @@ Two wordings. *plain*, for models that read English:
     Explanation: Half of 48 is 24.
     Corrected answer: 72
 
-and *bare*, for nano bases, which know names, numbers and marks: a control token is the verdict; after a wrong one come
-the number of the first wrong line and the line that should stand there. Sentences as the public code asked for them
-("The predicted answer is wrong. ... So the answer should be 72") are read, too.
+Sentences as the public code asked for them ("The predicted answer is wrong. ... So the answer should be 72") are read,
+too. *bare*, for nano bases, which know names, numbers and marks, is tokens and no text: a verdict after each line of
+the answer, and after the first wrong one the line that should stand there (`critics.spell`, `decode.walk`).
 """
 
 import re
 from dataclasses import dataclass, replace
 from typing import Literal
-
-from thinktwice.decode.walk import CORRECT, INCORRECT
 
 Verdict = Literal["correct", "incorrect", "unsure", "unparsed"]
 VERDICTS: tuple[Verdict, ...] = ("correct", "incorrect", "unsure", "unparsed")
@@ -75,7 +73,7 @@ _SHOULD_BE = re.compile(
 _NONE = {"", "-", "none", "n/a", "na", "no", "unchanged"}
 
 
-def read(text: str, wording: Wording = "plain", source: str = "") -> Feedback:
+def read(text: str, source: str = "") -> Feedback:
     r"""Read feedback. Law: total; a text that says both, or neither, is `unparsed`.
 
     Example:
@@ -84,11 +82,10 @@ def read(text: str, wording: Wording = "plain", source: str = "") -> Feedback:
         >>> read("I like turtles.").verdict
         'unparsed'
     """
-    found = _read_bare(text) if wording == "bare" else _read_plain(text)
-    return replace(found, text=text, source=source)
+    return replace(_read(text), text=text, source=source)
 
 
-def _read_plain(text: str) -> Feedback:
+def _read(text: str) -> Feedback:
     fields: dict[str, str] = {}
     starts = [*_FIELD.finditer(text)]
     for index, match in enumerate(starts):
@@ -114,8 +111,9 @@ def _read_plain(text: str) -> Feedback:
 
 
 def _verdict(text: str) -> Verdict:
-    unsure = _UNSURE.search(text) is not None
-    rest = _UNSURE.sub(" ", text)
+    said = _SHOULD_BE.sub(" ", text)
+    unsure = _UNSURE.search(said) is not None
+    rest = _UNSURE.sub(" ", said)
     without = _NOT_WRONG.sub(" ", rest)
     wrong = _WRONG.search(without) is not None
     right = without != rest or _RIGHT.search(_WRONG.sub(" ", without)) is not None
@@ -143,24 +141,12 @@ def _stated(text: str) -> str | None:
     return None if said.lower() in _NONE else said
 
 
-def _read_bare(text: str) -> Feedback:
-    right, wrong = text.count(CORRECT.token), text.count(INCORRECT.token)
-    if (right > 0) == (wrong > 0):
-        return Feedback("unparsed")
-    if right:
-        return Feedback("correct")
-    first, _, rest = text.partition(INCORRECT.token)[2].strip().partition("\n")
-    return Feedback("incorrect", step=_step(first), explanation=rest.strip())
-
-
-def write(feedback: Feedback, wording: Wording = "plain") -> str:
+def write(feedback: Feedback) -> str:
     """Write feedback as `read` reads it. Law: what is written and read again is the same, but for `text` and `source`.
 
     So it is of an explanation without lines that look like fields, and of an answer of one line, without what `read`
-    takes off its ends. The bare wording has room for a verdict; after a wrong one for a step and a line, too.
+    takes off its ends.
     """
-    if wording == "bare":
-        return _write_bare(feedback)
     said = [f"Verdict: {feedback.verdict}"]
     if feedback.confidence is not None:
         said.append(f"Confidence: {feedback.confidence!r}")
@@ -171,9 +157,3 @@ def write(feedback: Feedback, wording: Wording = "plain") -> str:
     if feedback.answer is not None:
         said.append(f"Corrected answer: {feedback.answer}")
     return "\n".join(said)
-
-
-def _write_bare(feedback: Feedback) -> str:
-    token = {"correct": CORRECT.token, "incorrect": INCORRECT.token}.get(feedback.verdict, "")
-    number = f" {feedback.step}" if feedback.step is not None else ""
-    return f"{token}{number}" + (f"\n{feedback.explanation}" if feedback.explanation else "")
