@@ -12,8 +12,8 @@ from thinktwice.methods.evolve.feedback import VERDICTS, Feedback, read, write
 pieces = st.sampled_from(
     [
         "Verdict:", "verdict =", "**Verdict:**", "Confidence:", "First wrong step:", "Explanation:", "correct",
-        "incorrect", "not", "n't", "isn’t", "wrong", "right", "unsure", "answer should be", "72", "9" * 5000, "90 %", "1e-7", "-1",
-        "٣", "\n", "\u2028", "\x00", "<correct>", "<incorrect>", ".", "none",
+        "incorrect", "not", "n't", "isn’t", "wrong", "right", "unsure", "answer should be", "72", "9" * 5000, "90 %",
+        "1e-7", "-1", "٣", "\n", "\u2028", "\x00", "<correct>", "<incorrect>", ".", "none",
     ]
 )  # fmt: skip
 

@@ -28,7 +28,8 @@ class Warm:
     levels: tuple[int, ...] = ()
     """Difficulties of both; empty: all."""
     wrong: float = 0.6
-    """Share of the criticised solutions that get a mistake."""
+    """How often a mistake is tried, at a line drawn at random: where nothing could tempt a writer there, as at the last
+    line, the solution stays right."""
     error: float = 0.0
     """How often the teacher errs: its verdict is then the other one."""
 

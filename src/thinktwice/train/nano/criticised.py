@@ -23,7 +23,8 @@ class Criticised(Arith):
     share: float = 0.6
     """Share of documents that criticise."""
     wrong: float = 0.75
-    """Share of these that get a mistake."""
+    """How often a mistake is tried, at a line drawn at random: where nothing could tempt a writer there, as at the last
+    line, the solution stays right, so that about a third of what is criticised has one."""
     error: float = 0.1
     """How often the teacher errs, a document."""
 
