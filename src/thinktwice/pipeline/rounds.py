@@ -321,7 +321,10 @@ class Rounds:
             for a in attempts
             if a.key in voted and voted[a.key].verdict == "incorrect"
         ]
-        pairs = [(p, a, critique) for p, a, critique in wrong if critique is not None]
+        # Where one of a problem's answers was found right there is nothing to mend.
+        solved = {a.problem_id for a in attempts if a.key in voted and voted[a.key].verdict == "correct"}
+        unsolved = [row for row in wrong if row[0].id not in solved]
+        pairs = [(p, a, critique) for p, a, critique in unsolved if critique is not None]
         engine, render = self._engine(models[best])
         mended = mending.mend(self.method, pairs, engine, render, self.bench.sampling, self.bench.task, shots)
         after = [m.after for m in mended]
@@ -333,7 +336,8 @@ class Rounds:
         self._write_truth(stage, problems, after)
         ledger = Ledger(came=len(attempts), kept=len(mended))
         ledger.drop("not found wrong", len(attempts) - len(wrong))
-        ledger.drop("no line to put in", len(wrong) - len(mended))
+        ledger.drop("another answer was found right", len(wrong) - len(unsolved))
+        ledger.drop("no line to put in", len(unsolved) - len(mended))
         ledger.dropped = +ledger.dropped
         tokens = sum(len(a.token_ids) for a in after) + heard.written
         write_json(stage.path / "counts.json", {**ledger.to_dict(), "tokens": tokens, "judged": counted(heard)})

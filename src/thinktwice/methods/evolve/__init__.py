@@ -173,7 +173,13 @@ class Evolve:
         """What decides how a model is measured: arms that agree on it measure their common start once."""
         names = ("samples", "temperature", "critiques", "vote", "wording", "instruction", "silenced")
         # Where examples are chosen, fewer dev problems are the gate's.
-        return {name: getattr(self, name) for name in names} | {"examples": self.exemplars != "none"}
+        more = {"examples": self.exemplars != "none", "listens": self.listens}
+        return {name: getattr(self, name) for name in names} | more
+
+    @property
+    def listens(self) -> bool:
+        """Whether anybody says anything of the answers."""
+        return self.sources != ("none",)
 
     def verdict_ids(self, render: Render) -> frozenset[int]:
         """Return the ids that are verdicts, in the bare wording."""

@@ -25,6 +25,9 @@ from thinktwice.types import Problem, Sampling, Task
 if TYPE_CHECKING:
     from thinktwice.methods.evolve import Evolve
 
+SAMPLED = 100
+"""Watched problems that are answered k times, and whose answers are judged; the rest are answered once, greedily."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -117,7 +120,7 @@ def measure(
     decided = method.attempt(gate, engine, render, sampling, task, n=1)
     greedy = method.attempt(watched, engine, render, sampling, task, n=1)
     easy = method.attempt(before, engine, render, sampling, task, n=1) if before else []
-    samples = method.attempt(watched, engine, render, sampling, task)
+    samples = method.attempt(watched[:SAMPLED], engine, render, sampling, task)
     by_id = {p.id: p for p in (*gate, *watched, *before)}
 
     def right(attempt: Attempt) -> bool:
@@ -155,7 +158,11 @@ def measure(
         lost=_mean([was and not is_ for was, is_ in changed]),
         kl=_divergence([own[0] for own in groups], by_id, method, engine, render, start_engine),
     )
-    numbers, passed, said = _critic(method, engine, render, sampling, task, by_id, samples, right, seed)
+    if not method.listens:
+        numbers: dict[str, Any] = {}
+        passed, said = True, "nobody is asked."
+    else:
+        numbers, passed, said = _critic(method, engine, render, sampling, task, by_id, samples, right, seed)
     point = replace(point, **numbers)
     read = Reading(tuple(float(right(a)) for a in decided), point.distinct, point.length, point.before)
     return Measured(point, read, passed, said, tuple(now.items()))
