@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -272,14 +273,17 @@ class Rounds:
                 from thinktwice.methods.evolve.outside import outside
 
                 render = self.bench.render(self.run.root / "stages" / "base")
-                return outside(self.method, render, self.run.root / "critic", shots)
+                found = outside(self.method, render, self.run.root / "critic", shots)
+                done.callback(found.close)
+                return found
             model = models[0] if source == "frozen" else models[best]
             if source == "ema":
                 model = self._average(stage, models, decisions)
             return self.method.critic_of(*self._engine(model), shots)
 
         sampling, seed = self.bench.sampling, self.bench.recipe.seed
-        heard = hear(self.method, problems, attempts, critic, self.bench.task, sampling, seed)
+        with ExitStack() as done:
+            heard = hear(self.method, problems, attempts, critic, self.bench.task, sampling, seed)
         queue = self.run.root / "review" / f"{self.name}.jsonl"
         if heard.waiting and write_queue(queue, heard.waiting):
             raise RunError(

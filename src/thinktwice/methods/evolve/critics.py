@@ -57,9 +57,9 @@ class Critic:
         """
         if self.wording == "plain":
             for attempt in attempts:
-                check_asked(problems[attempt.problem_id], attempt, self.instruction, self.shots)
-        asked = self._bare if self.wording == "bare" else self._plain
-        return asked({key: blind(p) for key, p in problems.items()}, attempts, n, sampling, source)
+                asked(problems[attempt.problem_id], attempt, self.instruction, self.shots)
+        ask = self._bare if self.wording == "bare" else self._plain
+        return ask({key: blind(p) for key, p in problems.items()}, attempts, n, sampling, source)
 
     # -- plain ---------------------------------------------------------------------------------------------------------
 
@@ -149,16 +149,16 @@ class Critic:
         )
 
 
-def check_asked(problem: Problem, attempt: Attempt, instruction: str, shots: Sequence[Shot]) -> None:
-    """Refuse a question to a critic that shows a reference answer beyond what question and answer show.
+def asked(problem: Problem, attempt: Attempt, instruction: str, shots: Sequence[Shot]) -> str:
+    """Return the plain question to a critic, which shows no reference answer that question and answer do not show.
 
     Raises:
         DataError: it does.
     """
-    given = (problem.prompt, attempt.text, instruction)
     text = feedback_text(problem.prompt, attempt.text, instruction=instruction, shots=shots)
     for gold in problem.references:
-        check_hidden(text, gold, given, shots)
+        check_hidden(text, gold, (problem.prompt, attempt.text, instruction), shots)
+    return text
 
 
 def opening(problem: Problem, render: Render) -> tuple[int, ...]:

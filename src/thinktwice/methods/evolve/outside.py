@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from thinktwice.engines.writers import Author, LocalWriter
 from thinktwice.errors import ConfigError, DataError
-from thinktwice.methods.evolve.critics import check_asked, spell
+from thinktwice.methods.evolve.critics import asked, spell
 from thinktwice.methods.evolve.feedback import Feedback, Wording, read
-from thinktwice.methods.evolve.prompts import Shot, feedback_text
-from thinktwice.methods.evolve.rows import Attempt, Critique, blind
+from thinktwice.methods.evolve.prompts import Shot
+from thinktwice.methods.evolve.rows import Attempt, Critique
 from thinktwice.render import Render
 from thinktwice.types import Problem, Sampling
 
@@ -33,24 +33,18 @@ class Outsider:
         self, problems: Mapping[str, Problem], attempts: Sequence[Attempt], n: int, sampling: Sampling, source: str
     ) -> list[list[Critique]]:
         """Write `n` critiques of each answer; one that fails, or fits nothing that is there, is `unparsed`."""
-        for attempt in attempts:
-            check_asked(problems[attempt.problem_id], attempt, self.instruction, self.shots)
         author = replace(self.author, sampling=sampling)
-        requests = [
-            author.ask(
-                feedback_text(
-                    blind(problems[a.problem_id]).prompt, a.text, instruction=self.instruction, shots=self.shots
-                ),
-                m,
-            )
-            for a in attempts
-            for m in range(n)
-        ]
+        texts = [asked(problems[a.problem_id], a, self.instruction, self.shots) for a in attempts]
+        requests = [author.ask(text, m) for text in texts for m in range(n)]
         results = author.writer.chat(requests)
         found = [
             self._read(attempts[i // n], getattr(result, "text", None), source) for i, result in enumerate(results)
         ]
         return [found[i : i + n] for i in range(0, len(found), n)]
+
+    def close(self) -> None:
+        """Hang up, where there is a server."""
+        getattr(self.author.writer, "close", lambda: None)()
 
     def _read(self, attempt: Attempt, text: str | None, source: str) -> Critique:
         feedback = read(text or "", source=source)
