@@ -97,11 +97,7 @@ def test_a_local_critic_is_loaded_from_its_directory(render, task, answered, tmp
 
 
 def test_nothing_that_a_server_is_asked_shows_the_gold_answer(server, spelling, tmp_path, monkeypatch):
-
-    from thinktwice.methods.evolve import outside as module
-
-    for place in (critics, module):
-        monkeypatch.setattr(place, "feedback_text", partial(feedback_text, reference="24"))
+    monkeypatch.setattr(critics, "feedback_text", partial(feedback_text, reference="24"))
     critic = outside(method_of(server), spelling, tmp_path / "critic")
     with pytest.raises(DataError, match="shows the gold answer"):
         critic.criticise({"p": HALF}, [attempt_of(spelling, "23")], 1, SAMPLING, "engine")
