@@ -130,6 +130,8 @@ class Line:
     points: tuple[tuple[float, float], ...]
     hollow: tuple[int, ...] = ()
     """Points that are marked as not to be trusted, by index."""
+    band: tuple[Interval, ...] = ()
+    """Of each point, the ends of its interval, drawn as a band; none at all, or as many as points."""
 
 
 @dataclass(frozen=True)

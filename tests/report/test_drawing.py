@@ -33,3 +33,15 @@ def test_a_finding_shows_its_figure():
     )
     found = gather_findings(Summary(arms={}, findings={"text": (finding,)}), {})
     assert "dev: step 1, right 50.0 %" in str(found[0].tables[0].picture)
+
+
+def test_a_line_has_its_band_and_the_axis_has_room_for_it():
+    line = Line("greedy", ((0.0, 0.5), (1.0, 0.6)), band=((0.4, 0.6), (0.45, 0.75)))
+    wide = str(lines(Figure("round", "right", (line,)), "Rounds")).split('<div class="narrow">')[0]
+    (outline,) = re.findall(r'<path class="band c0" d="M([\d.,L]+)Z"/>', wide)
+    corners = [tuple(map(float, corner.split(","))) for corner in outline.split("L")]
+    dots = [(float(x), float(y)) for x, y in re.findall(r'<circle class="dot" cx="([\d.]+)" cy="([\d.]+)"', wide)]
+    assert [x for x, _ in corners] == [dots[0][0], dots[1][0], dots[1][0], dots[0][0]]
+    assert corners[0][1] < dots[0][1] < corners[3][1]  # above, the point, below
+    assert corners[1][1] < dots[1][1] < corners[2][1]
+    assert "band" not in str(lines(Figure("x", "y", (Line("a", ((0.0, 0.5),)),)), "t"))

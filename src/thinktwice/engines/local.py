@@ -205,7 +205,7 @@ class LocalEngine:
     def token_logprobs(self, sequences: Sequence[Sequence[int]], temperature: float = 1.0) -> list[list[float]]:
         """Return, for each sequence of T ids, the natural-log probability of ids 1..T-1, each given those before it.
 
-        Of the model as it decodes at `temperature` (above 0): ids that are never drawn have no share of the probability.
+        Of the model as it decodes at `temperature` (above 0): ids that are never drawn have no probability.
         """
         found: list[list[float]] = [[] for _ in sequences]
         for members, ids_BT in self._padded(sequences):

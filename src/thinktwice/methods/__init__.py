@@ -108,8 +108,9 @@ class Comparing(Protocol):
         methods: Mapping[str, "Method"],
         records: Mapping[str, Sequence[TraceRecord]],
         pair: tuple[str, str] | None,
+        weights: Mapping[str, Path],
     ) -> tuple[Finding, ...]:
-        """Return tables over arms; `pair` is the headline's."""
+        """Return tables over arms; `pair` is the headline's, `weights` lie where each arm's model does."""
         ...
 
 

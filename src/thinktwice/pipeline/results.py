@@ -112,7 +112,8 @@ class Results:
         head = self.recipe.headline
         named = self.methods[head.a] if head else None
         if head is not None and isinstance(named, Comparing):
-            shared = named.compare(self.methods, records, (head.a, head.b))
+            weights = {name: self.weights(name) for name in self.methods}
+            shared = named.compare(self.methods, records, (head.a, head.b), weights)
             found[head.a] = (*shared, *found.get(head.a, ()))
         return found
 

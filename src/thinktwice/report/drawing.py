@@ -17,7 +17,8 @@ def lines(figure: Figure, title: str) -> Markup | None:
     points = [point for line in figure.lines for point in line.points]
     if not points:
         return None
-    xs, ys = [x for x, _ in points], [y for _, y in points]
+    xs = [x for x, _ in points]
+    ys = [*(y for _, y in points), *(end for line in figure.lines for ends in line.band for end in ends)]
     shares = figure.diagonal or (min(ys) >= 0 and max(ys) <= 1)
     span = (0.0, 1.0) if figure.diagonal else (min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1)
     height = (0.0, 1.0) if shares else (min(ys), max(ys) if max(ys) > min(ys) else min(ys) + 1)
@@ -34,6 +35,14 @@ def lines(figure: Figure, title: str) -> Markup | None:
         if figure.diagonal:
             (x0, y0), (x1, y1) = plot.at(0, 0), plot.at(1, 1)
             parts.append(f'<line class="mark" x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}"/>')
+        for name, line in zip(names, figure.lines, strict=True):
+            if line.band:
+                rows = [*zip((x for x, _ in line.points), line.band, strict=True)]
+                edge = [
+                    *(plot.at(x, high) for x, (_, high) in rows),
+                    *(plot.at(x, low) for x, (low, _) in reversed(rows)),
+                ]
+                parts.append(f'<path class="band c{colours[name]}" d="{path(edge)}Z"/>')
         for name, line in zip(names, figure.lines, strict=True):
             places = [plot.at(x, y) for x, y in line.points]
             parts.append(f'<g class="series c{colours[name]}"><path class="line thin" d="{path(places)}"/>')

@@ -277,12 +277,12 @@ class Evolve:
         methods: Mapping[str, Any],
         records: Mapping[str, Sequence[TraceRecord]],
         pair: tuple[str, str] | None,
+        weights: Mapping[str, Path],
     ) -> tuple[Finding, ...]:
-        """Say whether the content of the feedback did anything, over all arms."""
-        from thinktwice.methods.evolve.findings import content
+        """Say whether the content of the feedback did anything, and draw all arms' rounds."""
+        from thinktwice.methods.evolve.findings import content, curves
 
-        found = content(methods, records, pair)
-        return () if found is None else (found,)
+        return tuple(found for found in (content(methods, records, pair), curves(weights)) if found is not None)
 
 
 def share_of(mix: Mapping[str, float], draw: float) -> str:

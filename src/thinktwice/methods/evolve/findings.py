@@ -9,7 +9,7 @@ from thinktwice.methods.evolve.guards import Decision
 from thinktwice.methods.evolve.measuring import Point
 from thinktwice.records import Figure, Finding, Line, Measure, TraceRecord
 from thinktwice.run import read_json
-from thinktwice.scoring.stats import Difference, paired_difference
+from thinktwice.scoring.stats import Difference, paired_difference, wilson
 
 if TYPE_CHECKING:
     from thinktwice.methods import Method
@@ -31,15 +31,63 @@ def findings(weights: Path) -> tuple[Finding, ...]:
     record: dict[str, Any] = read_json(place)
     points = [parse(Point, row, "rounds.json") for row in record["measured"]]
     decisions = [parse(Decision, row, "rounds.json") for row in record["decisions"]]
-    return (_curves(points, decisions), _decided(decisions, record["best"]), _critic(points), _kept(record["counts"]))
+    return (
+        _curves(points, decisions, _watched(weights)),
+        _decided(decisions, record["best"]),
+        _critic(points),
+        _kept(record["counts"]),
+    )
 
 
-def _curves(points: Sequence[Point], decisions: Sequence[Decision]) -> Finding:
+def _watched(weights: Path) -> int:
+    """Return how many problems the greedy curve is of; 0 where the rounds were not measured."""
+    arm = weights.parent.name.removeprefix("train-")
+    found = weights.parents[1] / f"measure_1-{arm}" / "measures.json"
+    return len(read_json(found)["greedy"]) if found.is_file() else 0
+
+
+def _band(shares: Sequence[float], n: int) -> tuple[tuple[float, float], ...]:
+    return tuple(wilson(round(share * n), n) for share in shares) if n else ()
+
+
+def curves(weights: Mapping[str, Path]) -> Finding | None:
+    """Draw what every arm that went round answers right, round by round, each with its 95 % band; None without any.
+
+    Args:
+        weights: of each arm.
+    """
+    lines, rows = [], []
+    for arm, place in weights.items():
+        record = place.parent / "rounds.json"
+        if not record.is_file() or place.parent.name != f"train-{arm}":  # another arm's weights have its curve
+            continue
+        found: dict[str, Any] = read_json(record)
+        shares = [float(point["watched"]) for point in found["measured"]]
+        rejected = tuple(
+            d["round"] for d in found["decisions"] if d["choice"] != "promoted" and d["round"] < len(shares)
+        )
+        band = _band(shares, _watched(place))
+        lines.append(Line(arm, tuple((float(n), share) for n, share in enumerate(shares)), rejected, band))
+        rows.append((arm, *map(_percent, shares), str(found["best"])))
+    if not lines:
+        return None
+    longest = max(len(row) for row in rows)
+    return Finding(
+        "All arms, round by round",
+        ("arm", *(f"round {n}" for n in range(longest - 2)), "answers with round"),
+        tuple((*row[:-1], *("–" for _ in range(longest - len(row))), row[-1]) for row in rows),
+        note="Right, greedily, of the watched dev problems, which decide nothing. Hollow: a round that was rolled back.",
+        figure=Figure("round", "right", tuple(lines)),
+    )
+
+
+def _curves(points: Sequence[Point], decisions: Sequence[Decision], n: int) -> Finding:
     rejected = tuple(d.round for d in decisions if d.choice != "promoted" and d.round < len(points))
     lines = []
     for name, field in CURVES:
         drawn = [(float(n), getattr(p, field)) for n, p in enumerate(points) if getattr(p, field) is not None]
-        lines.append(Line(name.replace("k", str(points[0].k)), tuple(drawn), rejected))
+        band = _band([share for _, share in drawn], n) if field == "watched" else ()
+        lines.append(Line(name.replace("k", str(points[0].k)), tuple(drawn), rejected, band))
     rows = tuple(
         (
             str(n),
