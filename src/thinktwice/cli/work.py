@@ -28,9 +28,7 @@ def run(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     allow_code_change: AllowCodeChange = False,
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Print memory, commands and files, and run nothing.")
-    ] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Print memory, commands and files, and run nothing.")] = False,
     until_round: Annotated[
         int | None, typer.Option(help="Stop behind this round, as one job of a chain does.", min=1, show_default=False)
     ] = None,

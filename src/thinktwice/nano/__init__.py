@@ -3,8 +3,8 @@
 `nano` is the checkpoint from before its learning-rate decay: tuning it *is* the decay, so every arm of a comparison
 decays from the same place. `nano-annealed` is the same model after its own decay on more of the same data, for solving
 without training. `thinktwice pretrain` reproduces both. `nano-wiki` has read the encyclopedia of the `wiki` world, and
-knows it in part; like `nano` it has not decayed (`thinktwice pretrain recipes/nano_wiki.yaml`). `nano-critic` went on from
-`nano` and learned to say which line of a solution is wrong (`thinktwice pretrain recipes/nano_critic.yaml`).
+knows it in part; like `nano` it has not decayed (`thinktwice pretrain recipes/nano_wiki.yaml`). `nano-critic` went on
+from `nano` and learned to say which line of a solution is wrong (`thinktwice pretrain recipes/nano_critic.yaml`).
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ from thinktwice.engines.scripted import ScriptedEngine
 from thinktwice.methods.evolve import Evolve
 from thinktwice.methods.evolve.critics import spell
 from thinktwice.methods.evolve.feedback import Feedback, write
-from thinktwice.methods.evolve.learning import Objectives
+from thinktwice.methods.evolve.learning import Objectives, refine_trace
 from thinktwice.methods.evolve.mending import mend, to_attempt
 from thinktwice.methods.evolve.prompts import Shot, refine_text
 from thinktwice.methods.evolve.rows import Attempt
@@ -91,8 +91,6 @@ def test_a_rewrite_reads_question_answer_and_feedback(spelling, task):
     assert found.after.token_ids == spelling.encode("#### 24")
     assert found.after.mended
     # What is learned is asked in the same words.
-    from thinktwice.methods.evolve.learning import refine_trace
-
     row = refine_trace(found.before, critique.feedback, found.after, spelling.end_id)
     (example,) = method.learned([problem], [row], spelling)
     assert example.token_ids == (*engine.prompts[0], *reply)

@@ -63,9 +63,8 @@ def curves(weights: Mapping[str, Path]) -> Finding | None:
             continue
         found: dict[str, Any] = read_json(record)
         shares = [float(point["watched"]) for point in found["measured"]]
-        rejected = tuple(
-            d["round"] for d in found["decisions"] if d["choice"] != "promoted" and d["round"] < len(shares)
-        )
+        refused = [d["round"] for d in found["decisions"] if d["choice"] != "promoted"]
+        rejected = tuple(number for number in refused if number < len(shares))
         band = _band(shares, _watched(place))
         lines.append(Line(arm, tuple((float(n), share) for n, share in enumerate(shares)), rejected, band))
         rows.append((arm, *map(_percent, shares), str(found["best"])))
@@ -76,7 +75,7 @@ def curves(weights: Mapping[str, Path]) -> Finding | None:
         "All arms, round by round",
         ("arm", *(f"round {n}" for n in range(longest - 2)), "answers with round"),
         tuple((*row[:-1], *("–" for _ in range(longest - len(row))), row[-1]) for row in rows),
-        note="Right, greedily, of the watched dev problems, which decide nothing. Hollow: a round that was rolled back.",
+        note="Right, greedily, of watched dev problems, which decide nothing. Hollow: a round that was rolled back.",
         figure=Figure("round", "right", tuple(lines)),
     )
 
