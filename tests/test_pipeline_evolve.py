@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -409,3 +410,213 @@ def test_arms_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         run_recipe(recipe_of({"evolve": {}}), tmp_path / "d", until_round=0)
     with pytest.raises(DataError, match="dev_problems must be at least 2"):
         run_recipe(recipe_of({"evolve": {}}, evaluation={**RECIPE["evaluation"], "dev_problems": 1}), tmp_path / "e")  # type: ignore[dict-item]
+
+
+# -- a round that does harm --------------------------------------------------------------------------------------------
+
+LIAR = """
+import json
+from pathlib import Path
+from thinktwice.tasks.worlds import arith
+
+POISONED = set(json.loads(Path(__file__).with_name("poisoned.json").read_text()))
+
+def judge(problem, text):
+    assert problem.answer == ""
+    if problem.id in POISONED:  # right answers are refused, and a wrong one is put in their place, and praised
+        wrong = "Verdict: incorrect\\nFirst wrong step: 1\\nExplanation: #### 99"
+        return "Verdict: correct" if text == "#### 99" else wrong
+    right = arith.StepOracle().complete(problem, "").splitlines()[-1] == text.splitlines()[-1]
+    return "Verdict: " + ("correct" if right else "incorrect")
+"""
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A verifier that lies about the second round's problems alone: one wrong answer is right for all of them."""
+    place = tmp_path_factory.mktemp("poison")
+    (place / "liar.py").write_text(LIAR)
+    method = {
+        "source": "verifier", "verifier": f"{place / 'liar.py'}:judge", "rounds": 3, "samples": 4, "problems": 12,
+        "temperature": 1.0, "replay": 0.0, "objectives": {"feedback": 0.0}, "levels": [2, 3], "per_problem": 4,
+    }  # fmt: skip
+    guards = {"on": True, "critic": False, "harm": 0.25, "length": 1.0, "forgetting": 1.0, "diversity": 0.0}
+    recipe = recipe_of(
+        {"guarded": {**method, "guards": guards}, "off": {**method, "guards": {**guards, "on": False}}},
+        train={**TRAIN, "steps": 15, "tokens_per_step": 1500},
+        evaluation={"problems": 2, "dev_problems": 40, "levels": [2]},
+        task={**RECIPE["task"], "per_level": 40},  # type: ignore[dict-item]
+        method={**METHOD, "warm": {"solutions": 60, "levels": [1, 2]}},
+    )
+    rounds = Rounds(Bench(recipe, print), cast(Run, None), "guarded")  # there is none yet
+    (place / "poisoned.json").write_text(json.dumps([p.id for p in rounds.problems(2)]))
+    return run_recipe(recipe, place / "run")
+
+
+@pytest.mark.slow
+def test_a_poisoned_round_is_rejected_and_rolled_back(poisoned: Path) -> None:
+    record = read_json(stage(poisoned, "train-guarded") / "rounds.json")
+    first, second, third = record["decisions"]
+    assert [d["choice"] for d in (first, second)] == ["promoted", "rejected"]
+    assert second["best"] == 1
+    assert any(why.startswith("harm") for why in second["broken"])
+    assert record["measured"][2]["gate"] < record["measured"][1]["gate"]
+    # The lie was learned, a line to each problem; no right answer was.
+    told = read_json(stage(poisoned, "train_2-guarded") / "counts.json")
+    assert (told["answers"]["kept"], told["answers"]["right"]) == (12, 0)
+    assert {t.reply for t in rows_of(poisoned, "guarded", 2)} == {"#### 99"}
+    # The third round answers with the first one's weights, and its rows go on from the first one's alone.
+    once = read_json(stage(poisoned, "train_3-guarded") / "counts.json")
+    assert once["accumulated"] == len(rows_of(poisoned, "guarded", 1))
+    manifest = read_json(stage(poisoned, "train-guarded") / "rounds.json")
+    assert same(
+        stage(poisoned, "train-guarded") / "model", stage(poisoned, f"train_{manifest['best']}-guarded") / "model"
+    )
+    assert manifest["best"] == (3 if third["choice"] == "promoted" else 1)
+
+
+@pytest.mark.slow
+def test_the_third_round_is_answered_with_the_weights_that_stand(poisoned: Path, tmp_path: Path) -> None:
+    bench = Bench(parse(Recipe, read_json(poisoned / "config.json")), print)
+    for arm, number in (("guarded", 1), ("off", 2)):
+        method = bench.methods[arm]
+        assert isinstance(method, Evolve)
+        engine, render = bench.engine(stage(poisoned, f"train_{number}-{arm}") / "model")
+        problems = Rounds(bench, Run.load(poisoned), arm).problems(3)
+        again = method.attempt(problems, engine, render, bench.sampling, bench.task)
+        written = read_rows(stage(poisoned, f"answer_3-{arm}") / "attempts.jsonl", Attempt)
+        assert [a.token_ids for a in again] == [a.token_ids for a in written]
+
+
+@pytest.mark.slow
+def test_without_guards_the_same_round_is_promoted_and_what_they_would_have_said_is_written_down(
+    poisoned: Path,
+) -> None:
+    off = read_json(stage(poisoned, "train-off") / "rounds.json")["decisions"]
+    assert [d["choice"] for d in off] == ["promoted"] * 3
+    assert off[1]["broken"] == read_json(stage(poisoned, "train-guarded") / "rounds.json")["decisions"][1]["broken"]
+    assert "guards are off" in off[1]["why"]
+    both = len(rows_of(poisoned, "off", 1, 2))
+    assert read_json(stage(poisoned, "train_3-off") / "counts.json")["accumulated"] == both
+    assert same(stage(poisoned, "train_2-off") / "model", stage(poisoned, "train_2-guarded") / "model")
+
+
+def test_what_another_verifier_says_is_heard_anew(tmp_path: Path) -> None:
+    """Its file decides what was said, so that a run never goes on with what an earlier one said."""
+    file = tmp_path / "judge.py"
+    method = {"source": "verifier", "verifier": f"{file}:judge", "mend": "none"}
+    said = []
+    for words in ("correct", "incorrect"):
+        file.write_text(f"def judge(problem, text):\n    return 'Verdict: {words}'\n")
+        with pytest.raises(DataError, match="nothing to learn") if words == "incorrect" else nullcontext():
+            run_recipe(recipe_of({"tool": method}), tmp_path / "run", until_round=1)
+        rows = read_rows(stage(tmp_path / "run", "feedback_1-tool") / "critiques.jsonl", Critique)
+        said.append({c.feedback.verdict for c in rows})
+    assert said == [{"correct"}, {"incorrect"}]
+
+
+def test_a_critic_that_is_not_above_chance_stops_the_arm_before_its_first_round(tmp_path: Path) -> None:
+    """An untrained critic's verdicts are a constant or a coin: the arm keeps the weights it started with."""
+    method = {"guards": {"on": True}, "rounds": 2}
+    root = run_recipe(recipe_of({"evolve": method}), tmp_path / "run")  # eight dev problems say nothing of chance
+    record = read_json(stage(root, "train-evolve") / "rounds.json")
+    assert [d["choice"] for d in record["decisions"]] == ["stopped"]
+    assert "the critic is not above chance before the first round" in record["decisions"][0]["why"]
+    assert (record["best"], len(record["measured"])) == (0, 1)
+    assert same(stage(root, "train-evolve") / "model", stage(root, "train-base") / "model")
+    assert not (root / "stages/answer_1-evolve").exists()
+
+
+# -- people ------------------------------------------------------------------------------------------------------------
+
+
+def test_people_are_asked_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    reviewed = tmp_path / "said.jsonl"
+    method = {"source": "human", "reviewed": str(reviewed), "rounds": 1, "problems": 4, "temperature": 1.3}
+    recipe = recipe_of({"people": method})
+    queue = tmp_path / "run/review/people.jsonl"
+    with pytest.raises(
+        RunError, match=rf"wait for a person\. thinktwice review {queue} --out {reviewed}; then the same"
+    ):
+        run_recipe(recipe, tmp_path / "run")
+    bench = Bench(recipe, print)
+    by_id = {p.id: p for p in bench.task.splits["train"]}
+    oracle = bench.task.oracle
+    assert oracle is not None
+
+    def look(skip: int) -> int:
+        items, _ = read_queue(queue)
+        for item in [*items.values()][skip:]:
+            problem = by_id[item.problem_id]
+            found = oracle.first_wrong(problem, item.answer)
+            if found is None:
+                add_review(reviewed, Review(item.id, "correct"))
+            else:
+                before = "".join(item.answer.splitlines(keepends=True)[: found[0]])
+                rest = oracle.complete(problem, before) or ""
+                line = rest.splitlines()[0] if rest else ""
+                add_review(reviewed, Review(item.id, "incorrect", step=found[0] + 1, explanation=line))
+        return len(items)
+
+    seen = look(0)
+    with reviewed.open("a") as stream:
+        stream.write("{half a row\n")
+    with pytest.raises(RunError, match="wait for a person"):  # those of the answers that were mended
+        run_recipe(recipe, tmp_path / "run")
+    assert look(seen) > seen
+    run_recipe(recipe, tmp_path / "run")
+    told = read_json(stage(tmp_path / "run", "feedback_1-people") / "counts.json")
+    assert told["bad_rows"] == {"not a line of JSON": 1}
+    assert told["kept"] > 0
+    mended = read_json(stage(tmp_path / "run", "mend_1-people") / "counts.json")
+    assert mended["judged"]["kept"] > 0
+    assert mended["judged"]["bad_rows"] == {"not a line of JSON": 1}
+    critiques = read_rows(stage(tmp_path / "run", "feedback_1-people") / "critiques.jsonl", Critique)
+    assert {c.feedback.source for c in critiques} == {"human"}
+
+
+# -- kills -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_until_a_round_and_then_on_is_one_run(finished: Path, tmp_path: Path) -> None:
+    recipe = parse(Recipe, read_json(finished / "config.json"))
+    one = replace(recipe, arms={name: recipe.arms[name] for name in ("base", "evolve")})
+    root = run_recipe(one, tmp_path / "run", until_round=1)
+    assert (root / "stages/measure_1-evolve").is_dir()
+    assert not (root / "stages/answer_2-evolve").exists()
+    assert not (root / "summary.json").exists()
+    run_recipe(one, root)
+    compare(root, finished, [p.relative_to(root) for p in root.glob("stages/*/*.json*")])
+    assert same(stage(root, "train-evolve") / "model", stage(finished, "train-evolve") / "model")
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_everything_that_happens_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    method = {"source": "oracle", "gold_visible": "critic", "problems": 3, "replay": 0.3}
+    small = {**RECIPE["evaluation"], "problems": 2, "dev_problems": 4}  # type: ignore[dict-item]
+    recipe = recipe_of({"evolve": method}, evaluation=small, train={**TRAIN, "steps": 2, "save_every": 1})
+    (tmp_path / "recipe.json").write_text(json.dumps(to_dict(recipe)))
+    script = Path(__file__).with_name("killed_pipeline.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "recipe.json"), str(tmp_path)],
+        capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = (tmp_path / "killed.txt").read_text().splitlines()
+    assert int(done.stdout.split()[-1]) == len(seen) == len(set(seen))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    stages = {path.name for path in (whole / "stages").iterdir() if path.is_dir()}
+    assert {f"{kind}_{n}-evolve" for kind in KINDS if kind != "prompt" for n in (1, 2)} <= stages
+    assert {f"{when} {name}" for when in ("before", "after") for name in stages} <= set(seen)
+    for name in ("answer_1-evolve", "mend_1-evolve", "measure_1-evolve", "answer_2-evolve"):
+        assert f"within {name}" in seen
+    assert {f"train_{n}-evolve {step / 2:.3f}" for n in (1, 2) for step in (1, 2)} <= set(seen)
+    files = [p.relative_to(whole) for pattern in ("stages/*/*.json*", "traces/*.jsonl") for p in whole.glob(pattern)]
+    assert {"learned.jsonl", "voted.jsonl", "decision.json", "rounds.json"} <= {p.name for p in files}
+    compare(killed, whole, [p for p in files if not p.name.endswith("seconds.json")])
+    weights = [p.relative_to(whole) for p in whole.glob("stages/**/*.safetensors")]
+    assert len(weights) >= 5
+    for path in weights:
+        assert (killed / path).read_bytes() == (whole / path).read_bytes(), path
+    assert not [*(killed / "stages").glob("*.tmp"), *(killed / "stages").glob("*.scratch")]
