@@ -424,8 +424,8 @@ POISONED = set(json.loads(Path(__file__).with_name("poisoned.json").read_text())
 def judge(problem, text):
     assert problem.answer == ""
     if problem.id in POISONED:  # right answers are refused, and a wrong one is put in their place, and praised
-        wrong = "Verdict: incorrect\\nFirst wrong step: 1\\nExplanation: #### 99"
-        return "Verdict: correct" if text == "#### 99" else wrong
+        wrong = "Verdict: incorrect\\nFirst wrong step: 1\\nExplanation: #### 0"
+        return "Verdict: correct" if text == "#### 0" else wrong
     right = arith.StepOracle().complete(problem, "").splitlines()[-1] == text.splitlines()[-1]
     return "Verdict: " + ("correct" if right else "incorrect")
 """
@@ -463,8 +463,9 @@ def test_a_poisoned_round_is_rejected_and_rolled_back(poisoned: Path) -> None:
     assert record["measured"][2]["gate"] < record["measured"][1]["gate"]
     # The lie was learned, a line to each problem; no right answer was.
     told = read_json(stage(poisoned, "train_2-guarded") / "counts.json")
-    assert (told["answers"]["kept"], told["answers"]["right"]) == (12, 0)
-    assert {t.reply for t in rows_of(poisoned, "guarded", 2)} == {"#### 99"}
+    assert told["answers"]["kept"] >= 10
+    assert told["answers"]["right"] <= 2  # of a problem whose answer happens to be 0
+    assert {t.reply for t in rows_of(poisoned, "guarded", 2)} == {"#### 0"}
     # The third round answers with the first one's weights, and its rows go on from the first one's alone.
     once = read_json(stage(poisoned, "train_3-guarded") / "counts.json")
     assert once["accumulated"] == len(rows_of(poisoned, "guarded", 1))
