@@ -12,18 +12,25 @@ from typing import Any, cast
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from thinktwice import pipeline
 from thinktwice.config import Recipe, parse, to_dict
+from thinktwice.engines.scripted import ScriptedEngine
 from thinktwice.errors import ConfigError, DataError, RunError
 from thinktwice.methods.evolve import Evolve
 from thinktwice.methods.evolve.human import Review, add_review, read_queue
+from thinktwice.methods.evolve.prompts import Shot
 from thinktwice.methods.evolve.rows import Attempt, Critique, Voted
 from thinktwice.pipeline import Bench, run_recipe
 from thinktwice.pipeline.rounds import KINDS, Rounds, read_rows
+from thinktwice.render import Render
 from thinktwice.report import report
 from thinktwice.run import Run, read_json
 from thinktwice.train import fit
 from thinktwice.train.merging import merge
+from thinktwice.train.vocab import load_tokenizer
 from thinktwice.types import Trace
 
 torch.set_num_threads(1)
@@ -621,3 +628,110 @@ def test_a_run_killed_at_everything_that_happens_ends_as_one_that_was_not(tmp_pa
     for path in weights:
         assert (killed / path).read_bytes() == (whole / path).read_bytes(), path
     assert not [*(killed / "stages").glob("*.tmp"), *(killed / "stages").glob("*.scratch")]
+
+
+# -- examples ----------------------------------------------------------------------------------------------------------
+
+ODD = "#### 77777"
+"""A wrong answer, known by its number."""
+
+
+class Told(ScriptedEngine):
+    """Says what it is told, with the tokenizer that its prompts are spelt by."""
+
+    tokenizer: Any = None
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A tiny random model that spells byte by byte, and reads long prompts."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        [], trainers.BpeTrainer(special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False)
+    )
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", pad_token="<eos>").save_pretrained(
+        tmp_path / "plain"
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=257, max_position_embeddings=8192, eos_token_id=0, pad_token_id=0, **sizes)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "plain")
+    return tmp_path / "plain"
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_adopted_examples_stand_in_the_next_round_s_prompts_and_in_no_row(
+    better: bool, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(
+        {}, model={"path": str(plain)}, method={"name": "evolve", "rounds": 0},
+        evaluation={"problems": 2, "dev_problems": 8, "levels": [2]}, train={"steps": 1, "batch_size": 2},
+        decode={"max_new_tokens": 400},
+    )  # fmt: skip
+    options = {
+        "rounds": 2, "problems": 8, "samples": 1, "exemplars": "clustered", "guards": {"on": False}, "levels": [2],
+        "accept": "all",
+    }  # fmt: skip
+    raw = to_dict(recipe)
+    raw["arms"] = {"evolve": {"start": None, "method": options}}
+    recipe = parse(Recipe, raw)
+    problems = [p for split in Bench(recipe, print).task.splits.values() for p in split]
+    asked: list[str] = []
+
+    def load(path: Path, **_: Any) -> Told:
+        render = Render(cast(Any, load_tokenizer(path)))
+
+        def script(prompt: Sequence[int]) -> Sequence[int]:
+            text = render.text(prompt)
+            asked.append(text)
+            last = text.rpartition("### Task:\n")[2]
+            (problem,) = [p for p in problems if p.prompt in last]
+            right = ODD in text if better else problem.key % 2 == 0
+            if text.endswith("### Feedback:\n"):
+                right = ODD not in last
+                said = "Verdict: correct" if right else "Verdict: incorrect\nExplanation: not so"
+                return (*render.encode(said), render.end_id)
+            right = right or (problem.key % 2 == 0 and problem.level == 2 and problem in train)
+            return (*render.encode((problem.solution or "") if right else ODD), render.end_id)
+
+        engine = Told(script, eos_ids=[render.end_id])
+        engine.tokenizer = render.tokenizer
+        return engine
+
+    train = [*Bench(recipe, print).task.splits["train"]]
+    monkeypatch.setattr(pipeline, "load_engine", load)
+    root = run_recipe(recipe, tmp_path / "run")
+    adoption = read_json(stage(root, "prompt_1-evolve") / "adoption.json")
+    assert adoption["adopted"] == better, adoption
+    first, second = ((stage(root, f"answer_{n}-evolve") / "prompt.txt").read_text() for n in (1, 2))
+    chosen = [parse(Shot, row, "shots") for row in adoption["chosen"]]
+    assert len(chosen) == 2
+    assert any(shot.answer == ODD for shot in chosen)
+    assert "### Examples" in first
+    for shot in chosen:
+        assert shot.question not in first
+        assert (shot.question in second) == better
+        assert (shot.answer in second) == better or shot.answer != ODD
+    assert second == (stage(root, "prompt_1-evolve") / "prompt.txt").read_text().replace(
+        first_problem(recipe, 1), first_problem(recipe, 2)
+    )
+    # What critics are asked shows them, too; what is learned shows none.
+    judged = [text for text in asked if text.endswith("### Feedback:\n") and first_problem(recipe, 2) in text]
+    assert judged
+    assert all((shot.feedback in text and shot.question in text) == better for text in judged[:1] for shot in chosen)
+    method = Bench(recipe, print).methods["evolve"]
+    assert isinstance(method, Evolve)
+    render = Bench(recipe, print).render(stage(root, "base"))
+    for row in rows_of(root, "evolve", 2):
+        (example,) = method.learned(train, [row], render)
+        assert "### Examples" not in render.text(example.token_ids)
+    dev = {p.prompt for p in problems if p not in train}
+    assert not dev & {shot.question for shot in chosen}
+    gate = Rounds(Bench(recipe, print), Run.load(root), "evolve").dev()[0]
+    assert len(gate) == 2  # a quarter of dev: another quarter decides on examples
+
+
+def first_problem(recipe: Recipe, number: int) -> str:
+    return Rounds(Bench(recipe, print), cast(Run, None), "evolve").problems(number)[0].prompt
