@@ -223,6 +223,7 @@ def test_the_arm_answers_with_the_weights_of_its_last_round_that_stands(finished
         assert record["measured"][1]["kl"] is not None
 
 
+@pytest.mark.slow
 def test_a_rerun_is_the_same_bit_for_bit_and_a_second_call_does_nothing(finished: Path, tmp_path: Path) -> None:
     recipe = parse(Recipe, read_json(finished / "config.json"))
     one = replace(recipe, arms={name: recipe.arms[name] for name in ("base", "evolve")})
@@ -267,6 +268,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_recipe(recipe, tmp_path_factory.mktemp("runs") / "policies")
 
 
+@pytest.mark.slow
 def test_restart_trains_the_base_on_all_that_stands(policies: Path, tmp_path: Path) -> None:
     base = stage(policies, "base")
     by_hand = fitted(policies, "restart", (2, 1), base, tmp_path / "fit")
@@ -274,6 +276,7 @@ def test_restart_trains_the_base_on_all_that_stands(policies: Path, tmp_path: Pa
     assert not same(stage(policies, "train_1-restart") / "model", stage(policies, "train_2-restart") / "model")
 
 
+@pytest.mark.slow
 def test_continue_trains_the_last_round_that_stands_on_this_one_s_rows(policies: Path, tmp_path: Path) -> None:
     # The first goes on from the start's weights, the second from the first's.
     for number, before in ((1, "train-base"), (2, "train_1-continue")):
@@ -282,6 +285,7 @@ def test_continue_trains_the_last_round_that_stands_on_this_one_s_rows(policies:
         assert read_json(stage(policies, f"train_{number}-continue") / "counts.json")["accumulated"] == 0
 
 
+@pytest.mark.slow
 def test_an_average_is_of_what_each_round_trained_and_not_of_averages(policies: Path, tmp_path: Path) -> None:
     tuned = [tensors(stage(policies, f"train_{n}-average") / "tuned") for n in (1, 2, 3)]
     for n in (1, 2, 3):
@@ -291,6 +295,7 @@ def test_an_average_is_of_what_each_round_trained_and_not_of_averages(policies: 
     assert same(by_hand, stage(policies, "train_1-average") / "tuned")
 
 
+@pytest.mark.slow
 def test_ties_merges_what_each_round_trained_over_the_base(policies: Path, tmp_path: Path) -> None:
     tuned = [stage(policies, f"train_{n}-ties") / "tuned" for n in (1, 2)]
     by_hand = merge(stage(policies, "base"), tuned, tmp_path / "merged", policy="ties")
@@ -298,6 +303,7 @@ def test_ties_merges_what_each_round_trained_over_the_base(policies: Path, tmp_p
     assert not near(tensors(by_hand), tensors(tuned[1]))
 
 
+@pytest.mark.slow
 def test_with_nothing_else_different_arms_differ_in_their_policy_alone(policies: Path) -> None:
     arms = ("restart", "average", "ties")
     first = [(stage(policies, f"answer_1-{arm}") / "attempts.jsonl").read_bytes() for arm in arms]
@@ -402,6 +408,7 @@ def test_a_round_with_nothing_to_learn_says_so(tmp_path: Path) -> None:
         run_recipe(recipe_of({"nobody": nobody}), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_arms_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     raw = to_dict(recipe_of({"evolve": {}}))
     raw["arms"]["evolve"]["start"] = None

@@ -68,8 +68,6 @@ def test_flips_are_counted_both_ways_and_another_model_is_some_way_off(started, 
     assert flipped.curve.kl is None  # of a model that is not here nothing can be read
     assert flipped.curve.sensitivity == 1.0  # it says of everything that it is right
     assert not flipped.critic_above_chance
-    from pathlib import Path
-
     far = load_engine(Path(resolve("nano-annealed")), device="cpu", batch_size=64)
     moved = measure(METHOD, engine, render, task, SAMPLING, *sets, start=place, start_engine=lambda: far, seed=0)
     assert moved.curve.kl is not None
