@@ -239,6 +239,30 @@ def test_early_stopping_keeps_the_best(make_model, make_examples):
         train_loop(model, ExampleSteps(examples, settings), settings)
 
 
+def test_the_weights_kept_are_the_most_accurate_where_that_is_asked_for(make_model, make_examples):
+    settings = Training(steps=8, batch_size=8, lr=1e-3, schedule="constant", eval_every=2, early_stopping=99)
+    examples, dev, right = make_examples(16), make_examples(8, seed=5), iter((0.2, 0.9, 0.9, 0.4))
+    by_loss = train_loop(
+        make_model(), ExampleSteps(examples, settings), settings, dev=dev, evaluate=lambda _: next(right)
+    )
+    asked, rows = replace(settings, keep="accuracy"), {}
+    right = iter((0.2, 0.9, 0.9, 0.4))
+    found = train_loop(
+        make_model(),
+        ExampleSteps(examples, asked),
+        asked,
+        dev=dev,
+        evaluate=lambda _: next(right),
+        progress=lambda r: rows.update({r.step: r.dev_loss} if r.dev_loss is not None else {}),
+    )
+    assert by_loss.best_step == 8  # the loss still falls
+    assert found.best_step == 6  # of two that are as accurate, the one of lower loss
+    assert found.dev_loss == rows[6]
+    with pytest.raises(ConfigError, match="num_test"):
+        train_loop(make_model(), ExampleSteps(examples, asked), asked, dev=dev)
+    assert asked.fingerprint() != settings.fingerprint()
+
+
 def test_muon_moves_hidden_matrices_only():
     matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0))
     for shape in (matrices, matrices.mT):

@@ -148,6 +148,7 @@ class _Loop:
         self.step, self.cursor = 0, (0, 0)
         self.counts = {"tokens": 0, "supervised": 0, "overflows": 0, "bad_evaluations": 0, "best_step": 0}
         self.loss, self.dev_loss, self.best_loss = math.nan, math.nan, math.inf
+        self.best_score = -math.inf
         self.best: dict[str, Tensor] = {}
         self.dev_preference: Preference | None = None
         self.stopped = False
@@ -168,6 +169,8 @@ class _Loop:
                 due = due or self.step == steps
                 measured = self._evaluate() if self.dev and due else None
                 accuracy = self._answer() if self.evaluate is not None and due else None
+                if measured is not None and self.settings.early_stopping:
+                    self._keep_best(-measured if self.settings.keep == "loss" else accuracy)
                 speed, eta = clock.read(self.step, steps, self.counts["tokens"])
                 report = StepReport(
                     step=self.step,
@@ -256,14 +259,22 @@ class _Loop:
         self.dev_loss = total / weight
         if not math.isfinite(self.dev_loss):
             raise TrainError(f"The dev loss is {self.dev_loss} after step {self.step}. {ADVICE}")
-        if self.settings.early_stopping:
-            if self.dev_loss < self.best_loss:
-                self.best_loss, self.counts["best_step"], self.counts["bad_evaluations"] = self.dev_loss, self.step, 0
-                self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.named.items()}
-            else:
-                self.counts["bad_evaluations"] += 1
-                self.stopped = self.counts["bad_evaluations"] >= self.settings.early_stopping
         return self.dev_loss
+
+    def _keep_best(self, score: float | None) -> None:
+        """Keep the weights if no evaluation before was as good; stop where too many in a row were not."""
+        if score is None:
+            raise ConfigError(
+                "training.keep=accuracy needs dev problems that are answered in the loop: evaluation.num_test, or a "
+                "verifier's own choices. Set keep=loss."
+            )
+        if score > self.best_score or (score == self.best_score and self.dev_loss < self.best_loss):
+            self.best_score, self.best_loss = score, self.dev_loss
+            self.counts["best_step"], self.counts["bad_evaluations"] = self.step, 0
+            self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.named.items()}
+        else:
+            self.counts["bad_evaluations"] += 1
+            self.stopped = self.counts["bad_evaluations"] >= self.settings.early_stopping
 
     def _answer(self) -> float:
         assert self.evaluate is not None
@@ -293,6 +304,7 @@ class _Loop:
             "loss": self.loss,
             "dev_loss": self.dev_loss,
             "best_loss": self.best_loss,
+            "best_score": self.best_score,
             "scaler": self.scaler.state_dict(),
             "chosen_changes": list(self.guard.recent),
         }
@@ -305,6 +317,7 @@ class _Loop:
         self.step, self.cursor = saved.step, (saved.state["cursor"][0], saved.state["cursor"][1])
         self.counts = dict(saved.state["counts"])
         self.loss, self.dev_loss, self.best_loss = (saved.state[key] for key in ("loss", "dev_loss", "best_loss"))
+        self.best_score = saved.state["best_score"]
         self.guard.recent.extend(saved.state.get("chosen_changes", ()))
         patience = self.settings.early_stopping
         self.stopped = bool(patience) and self.counts["bad_evaluations"] >= patience

@@ -87,6 +87,9 @@ class Training:
     """A longer example stops the training, or is dropped and counted. Law: nothing is ever cut."""
     early_stopping: int = 0
     """Stop after so many evaluations without a better dev loss and keep the best weights; 0: never, keep the last."""
+    keep: Literal["loss", "accuracy"] = "loss"
+    """With early stopping: the best weights are those of the lowest dev loss, or of the most dev problems right (ties:
+    the lower loss). A verifier that grows too sure of itself has its lowest loss long before it is at its best."""
     eval_every: int = 0
     """Steps between evaluations on dev; 0: only at the end."""
     save_every: int = 0
@@ -224,7 +227,8 @@ class Training:
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the weights (how often is logged and saved does not)."""
         deciding = {k: v for k, v in self.to_dict().items() if k not in ("log_every", "save_every")}
-        for name in (*PREFERENCE, *VERIFIER, *SPREAD):  # a training without pairs is the same as before there were any
+        # A training without pairs is the same as before there were any.
+        for name in (*PREFERENCE, *VERIFIER, *SPREAD, "keep"):
             if getattr(self, name) == getattr(_DEFAULT, name):
                 del deciding[name]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,6 @@
 """What one verifier's verdicts say beyond right and wrong: whether it looked, whether its numbers can be believed."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,6 +93,11 @@ def _reliability(judged: Verification) -> Finding:
     )
 
 
+def _kept(record: Path) -> int | None:
+    """Return the step whose weights a training kept."""
+    return json.loads(record.read_text(encoding="utf-8"))["result"]["best_step"] if record.is_file() else None
+
+
 def training(weights: Path) -> tuple[Finding, ...]:
     """Return the evaluations on dev of the training that made the weights; none of a base."""
     path = weights.parent / "trainer_state.json"
@@ -104,14 +108,14 @@ def training(weights: Path) -> tuple[Finding, ...]:
     if not measured:
         return ()
     constant = [index for index, row in enumerate(measured) if row.get("eval_slot", 0.0) >= COLLAPSED]
-    best = min(measured, key=lambda row: float(row.get("eval_loss", math.inf)))
+    kept = _kept(path.with_name("model") / "training.json")
     table = tuple(
         (
             str(row["step"]),
             percent(row["eval_acc"]),
             f"{row['eval_loss']:.3f}" if "eval_loss" in row else "–",
             percent(row["eval_slot"]) if "eval_slot" in row else "–",
-            "collapsed" if index in constant else "lowest loss" if row is best else "",
+            "collapsed" if index in constant else "kept" if row["step"] == kept else "",
         )
         for index, row in enumerate(measured)
     )
