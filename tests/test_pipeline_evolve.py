@@ -24,7 +24,8 @@ from thinktwice.methods.evolve.human import Review, add_review, read_queue
 from thinktwice.methods.evolve.prompts import Shot
 from thinktwice.methods.evolve.rows import Attempt, Critique, Voted
 from thinktwice.pipeline import Bench, run_recipe
-from thinktwice.pipeline.rounds import KINDS, Rounds, read_rows
+from thinktwice.pipeline.lines import read_rows
+from thinktwice.pipeline.rounds import KINDS, Rounds
 from thinktwice.render import Render
 from thinktwice.report import report
 from thinktwice.run import Run, read_json

@@ -14,6 +14,7 @@ from thinktwice import answer, pipeline
 from thinktwice.config import Recipe, parse, to_dict
 from thinktwice.errors import ConfigError
 from thinktwice.methods.baseline import Baseline
+from thinktwice.pipeline.lines import read_rows
 from thinktwice.render import Render
 from thinktwice.report import report
 from thinktwice.run import Run
@@ -118,7 +119,7 @@ def test_what_it_collects_is_written_by_the_weights_it_starts_from(base: Path, f
     render = Render(engine.tokenizer)
     bench = pipeline.Bench(recipe(base), print)
     traces = Preferring().collect(bench.task.splits["train"], engine, render, bench.task, 0)
-    saved = pipeline.read_traces(finished / "stages/collect-dpo/traces.jsonl")
+    saved = read_rows(finished / "stages/collect-dpo/traces.jsonl", Trace)
     assert [t.steps[0].token_ids for t in saved] == [t.steps[0].token_ids for t in traces]
 
 

@@ -11,9 +11,15 @@ from thinktwice import nano as bundled
 from thinktwice.config import load
 from thinktwice.errors import ConfigError
 from thinktwice.train import nano
+from thinktwice.train.vocab import control_token_ids
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "nano.yaml"
-WORLDS: dict[str, nano.World] = {"nano": nano.Arith(), "nano-annealed": nano.Arith(), "nano-wiki": nano.Wiki()}
+WORLDS: dict[str, nano.World] = {
+    "nano": nano.Arith(),
+    "nano-annealed": nano.Arith(),
+    "nano-wiki": nano.Wiki(),
+    "nano-critic": nano.Criticised(),
+}
 
 
 def test_the_recipe_file_is_the_default_recipe() -> None:
@@ -31,7 +37,9 @@ def test_the_shipped_model_is_small_safe_and_of_the_recipes_shape(name: str) -> 
     assert 200_000 <= sum(p.numel() for p in model.parameters()) <= 1_000_000
     assert model.config.model_type == "llama"
     tokenizer = AutoTokenizer.from_pretrained(place)
-    assert tokenizer.get_vocab() == nano.tokenizer(WORLDS[name]).get_vocab()
+    added = control_token_ids(place)
+    assert {token.token for token in getattr(WORLDS[name], "control_tokens", ())} == set(added)
+    assert tokenizer.get_vocab() == nano.tokenizer(WORLDS[name]).get_vocab() | added
     assert len(tokenizer) < model.config.vocab_size  # room for control tokens
 
 

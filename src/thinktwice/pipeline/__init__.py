@@ -22,6 +22,7 @@ from thinktwice.methods.baseline import Baseline
 from thinktwice.methods.evolve import Evolve
 from thinktwice.pipeline import rounds
 from thinktwice.pipeline.generations import write_generations
+from thinktwice.pipeline.lines import read_rows, write_rows
 from thinktwice.pipeline.posing import pose, read_posed
 from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
 from thinktwice.pipeline.trackers import Tracked, Trackers
@@ -270,7 +271,7 @@ class Bench:
             raise DataError(
                 f"arm {name!r} collected nothing from {len(train)} training problems. Do they have solutions?"
             )
-        write_lines(stage.path / "traces.jsonl", traces)
+        write_rows(stage.path / "traces.jsonl", traces)
         write_json(stage.path / "counts.json", {"problems": len(train), "traces": len(traces)})
 
     def _train(self, run: Run, name: str, method: Method, stage: Stage) -> None:
@@ -280,11 +281,11 @@ class Bench:
         base, start = plain_base(run.root, self.recipe, name), self.start(run, name)
         self.release()
         render = self.render(start)
-        traces = read_traces(run.root / "stages" / f"collect-{name}" / "traces.jsonl")
+        traces = read_rows(run.root / "stages" / f"collect-{name}" / "traces.jsonl", Trace)
         examples = method.examples(self.task.splits["train"], traces, render)
         pairs = [example for example in examples if isinstance(example, Pair)]
         if pairs:
-            write_lines(stage.path / "pairs.jsonl", pairs)  # for `thinktwice show`
+            write_rows(stage.path / "pairs.jsonl", pairs)  # for `thinktwice show`
 
         def report(step: StepReport) -> None:
             note = f"step {step.step} of {step.steps} · loss {step.loss:.3f}"
@@ -484,14 +485,3 @@ def device_memory() -> int | None:
     for device in devices:
         cuda.reset_peak_memory_stats(device)
     return most
-
-
-def write_lines(path: Path, rows: Sequence[Trace] | Sequence[Pair]) -> None:
-    """Write traces or pairs, one JSON line each."""
-    with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(to_dict(row), ensure_ascii=False) + "\n" for row in rows)
-
-
-def read_traces(path: Path) -> list[Trace]:
-    """Read traces back."""
-    return [parse(Trace, json.loads(line), path.name) for line in path.read_text(encoding="utf-8").splitlines()]

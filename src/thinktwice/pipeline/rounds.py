@@ -7,7 +7,6 @@ Stages of round n of an arm: answer_n-ARM, feedback_n-ARM, vote_n-ARM, mend_n-AR
 measure_n-ARM. Then train-ARM has the weights that the arm answers with, as for every other method.
 """
 
-import json
 import os
 import random
 import shutil
@@ -15,15 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from thinktwice.answer import plain_base
 from thinktwice.config import parse, to_dict
 from thinktwice.engines.base import Engine
 from thinktwice.errors import ConfigError, DataError, RunError
-from thinktwice.methods.evolve import Evolve, learning, mending, options_of
+from thinktwice.methods.evolve import Evolve, mending, options_of
 from thinktwice.methods.evolve.guards import Decision, decide
 from thinktwice.methods.evolve.human import write_queue
+from thinktwice.methods.evolve.lesson import lesson
 from thinktwice.methods.evolve.measuring import Measured, measure, reading
 from thinktwice.methods.evolve.prompting import choose_shots, first_shots
 from thinktwice.methods.evolve.prompts import Shot
@@ -31,6 +31,7 @@ from thinktwice.methods.evolve.rows import Attempt, Critique, Ledger, Voted
 from thinktwice.methods.evolve.sources import Heard, code_of, hear
 from thinktwice.methods.evolve.tally import tally
 from thinktwice.methods.evolve.warm import warm_problems
+from thinktwice.pipeline.lines import read_rows, write_rows
 from thinktwice.render import Render
 from thinktwice.run import Progress, Run, Stage, read_json, write_json
 from thinktwice.types import Problem, Trace
@@ -38,7 +39,6 @@ from thinktwice.types import Problem, Trace
 if TYPE_CHECKING:
     from thinktwice.pipeline import Bench
 
-Row = TypeVar("Row")
 KINDS = ("answer", "feedback", "vote", "mend", "prompt", "train", "measure")
 """The stages of a round, in order."""
 
@@ -342,7 +342,6 @@ class Rounds:
         ledger.drop("not found wrong", len(attempts) - len(wrong))
         ledger.drop("another answer was found right", len(wrong) - len(unsolved))
         ledger.drop("no line to put in", len(unsolved) - len(mended))
-        ledger.dropped = +ledger.dropped
         tokens = sum(len(a.token_ids) for a in after) + heard.written
         write_json(stage.path / "counts.json", {**ledger.to_dict(), "tokens": tokens, "judged": counted(heard)})
 
@@ -406,59 +405,18 @@ class Rounds:
 
     def _rows(self, number: int, problems: Mapping[str, Problem]) -> tuple[list[Trace], dict[str, Any]]:
         """Return what a round teaches, and what became of everything that came in."""
-        method, objectives, seed = self.method, self.method.objectives, self.bench.recipe.seed + number
         render = self.bench.render(self.run.root / "stages" / "base")
         attempts = read_rows(self._path("answer", number) / "attempts.jsonl", Attempt)
         voted = {v.key: v for v in read_rows(self._path("vote", number) / "voted.jsonl", Voted)}
         truth: dict[str, bool] = read_json(self._path("answer", number) / "truth.json")
         mended: list[mending.Mended] = []
-        if method.mend != "none":
+        if self.method.mend != "none":
             place = self._path("mend", number)
             mended = read_rows(place / "mended.jsonl", mending.Mended)
             voted |= {v.key: v for v in read_rows(place / "voted.jsonl", Voted)}
             truth |= read_json(place / "truth.json")
-        everything = [*attempts, *(m.after for m in mended)]
-        rows: list[Trace] = []
-        counts: dict[str, Any] = {}
-        if not (objectives.answer or objectives.prompt):
-            pass  # no answer is learned as one
-        elif method.accept == "reference":
-            chosen = [p for p in problems.values() if p.solution]
-            ledger = Ledger(came=len(problems), kept=len(chosen))
-            ledger.drop("no solution", len(problems) - len(chosen)) if len(chosen) < len(problems) else None
-            rows += [learning.solution_trace(p, render) for p in chosen]
-            counts["answers"] = ledger.to_dict()
-        else:
-            kept, ledger = learning.accepted(
-                method.accept, problems, everything, voted, truth, method.per_problem, seed
-            )
-            rows += [learning.answer_trace(a, render.end_id) for a in kept]
-            right = sum(truth[a.key] for a in kept)
-            counts["answers"] = {**ledger.to_dict(), "right": right, "mended": sum(a.mended for a in kept)}
-        by_key = {a.key: a for a in everything}
-        if objectives.feedback:
-            said = [v.chosen for v in voted.values() if v.chosen is not None]
-            ledger = Ledger(came=len(voted))
-            for each in voted.values():
-                if each.chosen is None:
-                    ledger.drop(f"found {each.verdict}" if each.verdict == "unparsed" else each.verdict)
-            most = round(method.feedback_rows * len(rows)) if rows and method.feedback_rows else None
-            kept_critiques = learning.balanced(said, seed, ledger, most)
-            rows += [learning.critique_trace(by_key[c.key], c, render, method.wording) for c in kept_critiques]
-            counts["feedback"] = ledger.to_dict()
-        if objectives.refine:
-            good = [m for m in mended if m.after.key in voted and voted[m.after.key].verdict == "correct"]
-            ledger = Ledger(came=len(mended), kept=len(good))
-            ledger.drop("not found correct", len(mended) - len(good)) if len(good) < len(mended) else None
-            rows += [learning.refine_trace(m.before, m.critique.feedback, m.after, render.end_id) for m in good]
-            counts["refined"] = ledger.to_dict()
-        if objectives.distill:
-            done = [m for m in mended if m.after.stop == "done"]
-            ledger = Ledger(came=len(mended), kept=len(done))
-            ledger.drop("unfinished", len(mended) - len(done)) if len(done) < len(mended) else None
-            rows += [learning.distil_trace(m.after, render.end_id) for m in done]
-            counts["distilled"] = ledger.to_dict()
-        return rows, counts
+        seed = self.bench.recipe.seed + number
+        return lesson(self.method, problems, attempts, mended, voted, truth, render, seed)
 
     def _replay(self, new: int, number: int) -> tuple[list[Trace], dict[str, int]]:
         start = self.bench.recipe.arms[self.name].start
@@ -587,14 +545,3 @@ def _link(source: "str | Path", target: "str | Path") -> str:
     except OSError:
         shutil.copy2(source, target)
     return str(target)
-
-
-def write_rows(path: Path, rows: Sequence[Any]) -> None:
-    """Write rows, one JSON line each."""
-    with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(to_dict(row), ensure_ascii=False) + "\n" for row in rows)
-
-
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Read rows back."""
-    return [parse(kind, json.loads(line), path.name) for line in path.read_text(encoding="utf-8").split("\n") if line]

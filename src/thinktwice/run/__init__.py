@@ -12,6 +12,8 @@ notes/<name>.json       what was found out about the finished run afterwards; no
 progress.json           what is being done now, for whoever watches; no result
 trackers/               what experiment trackers keep (`report_to`); no result
 summary.json            the numbers; report.html, the page made from this directory
+review/<arm>.jsonl      answers that wait for a person
+critic/                 what a server said of answers, so that none is paid for twice
 logs/attempt_N.log      one log an attempt
 lock                    held (flock) by the process that works here
 """

@@ -81,6 +81,8 @@ class Critic:
     def _read(self, attempt: Attempt, completion: Completion, source: str) -> Critique:
         ids = completion.kept_ids
         feedback = read(self.render.text(ids), source)
+        if completion.stop != "done":  # cut off: to learn it would be to learn to stop there
+            feedback = replace(feedback, verdict="unparsed")
         says = feedback.says_right
         confidence = 1.0 if feedback.confidence is None else feedback.confidence
         sure = None if says is None else confidence if says else 1 - confidence

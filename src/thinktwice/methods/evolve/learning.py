@@ -87,7 +87,6 @@ def accepted(
         kept += order[:per_problem]
         ledger.drop(f"more than {per_problem} of a problem", len(order) - len(order[:per_problem]))
     ledger.kept = len(kept)
-    ledger.dropped = +ledger.dropped
     return kept, ledger
 
 
@@ -139,7 +138,6 @@ def balanced(critiques: Sequence[Critique], seed: int, ledger: Ledger, most: int
         ledger.drop("more feedback than answers are learned", 2 * (few - most // 2))
         few = most // 2
     kept = [c for rows in by_verdict.values() for c in rng.sample(rows, few)]
-    ledger.dropped = +ledger.dropped
     ledger.kept = len(kept)
     return kept
 

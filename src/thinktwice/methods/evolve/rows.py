@@ -75,8 +75,9 @@ class Ledger:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def drop(self, why: str, n: int = 1) -> None:
-        """Count what was left out, with its reason."""
-        self.dropped[why] += n
+        """Count what was left out, with its reason; none is no reason."""
+        if n:
+            self.dropped[why] += n
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON values.
