@@ -4,12 +4,11 @@ Law: choices are made on dev, test is read once, and every stage can be killed: 
 sealed stage, and inside training and solving from the last checkpoint and the last answered problem.
 """
 
-import json
 import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
