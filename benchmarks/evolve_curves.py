@@ -1,8 +1,10 @@
-"""How every arm of `recipes/evolve_arms.yaml` went, round by round, over several runs: a table, and a page of curves.
+"""How every arm of `recipes/evolve_arms.yaml` did, over several runs: test, round by round on dev, a page of curves.
 
+    thinktwice run recipes/evolve_arms.yaml --runs runs/evolve-matrix name=nano-critic-seed-0 seed=0    # and 1, and 2
     python benchmarks/evolve_curves.py runs/evolve-matrix/nano-critic-seed-* --page curves.html
 
-A curve is the mean over runs of greedy accuracy on the watched dev problems, its band the lowest and highest run. A
+Differences are paired on the same test problems, with intervals over seeds and problems (`replicated_difference`). A
+curve is the mean over runs of greedy accuracy on the watched dev problems, its band the lowest and highest run. A
 round that was rolled back is measured like any other: it shows what the guards refused. Runs need not be finished.
 """
 
@@ -12,9 +14,12 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+from thinktwice.config import Recipe, parse
 from thinktwice.records import Figure, Line
 from thinktwice.report.assets import asset
 from thinktwice.report.drawing import lines
+from thinktwice.run import Run
+from thinktwice.scoring.stats import replicated_difference
 
 FIELDS = ("watched", "passed", "balanced", "distinct")
 
@@ -30,6 +35,41 @@ def rounds(root: Path) -> dict[str, list[dict[str, float]]]:
     return found
 
 
+def answers(root: Path, arm: str) -> dict[tuple[int, str], float]:
+    """Return the score of each test problem; the rest of a record, most of the work of reading it, is left alone."""
+    rows = Run.load(root).traces(arm).done
+    return {(row["level"], key): float(row["score"]["value"]) for key, row in rows.items()}
+
+
+def print_test(runs: list[Path]) -> None:
+    """Print test accuracy by arm and level, and what the headline's arm is ahead of each; arms that every run has."""
+    recipe = parse(Recipe, Run.load(runs[0]).config, str(runs[0]))
+    assert recipe.headline is not None
+    names = [arm for arm in recipe.arms if all((root / "stages" / f"solve-{arm}").is_dir() for root in runs)]
+    scores = {arm: [answers(root, arm) for root in runs] for arm in names}
+    levels = recipe.evaluation.levels
+    print("| arm | " + " | ".join(f"level {level}" for level in levels) + " |\n|---|" + "---|" * len(levels))
+    for arm in names:
+        cells = []
+        for level in levels:
+            means = [100 * statistics.mean(v for (at, _), v in run.items() if at == level) for run in scores[arm]]
+            cells.append(f"{statistics.mean(means):.1f} ({min(means):.1f}–{max(means):.1f})")
+        print(f"| {arm} | " + " | ".join(cells) + " |")
+    head, seeds = recipe.headline.a, [str(root) for root in runs]
+    if head not in names:
+        return
+    print("\n| difference, points | " + " | ".join(f"level {level}" for level in levels) + " |")
+    print("|---|" + "---|" * len(levels))
+    for arm in (name for name in names if name != head):
+        cells = []
+        for level in levels:
+            keys = [key for key in scores[head][0] if key[0] == level]
+            sides = [[[run[key] for key in keys] for run in scores[name]] for name in (head, arm)]
+            found = replicated_difference(*sides, clusters=seeds)
+            cells.append(f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
+        print(f"| {head} − {arm} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("runs", nargs="+", type=Path)
@@ -39,6 +79,7 @@ def main() -> None:
     for root in options.runs:
         for arm, points in rounds(root).items():
             by_arm[arm].append(points)
+    print_test(options.runs)
     drawn = []
     for field in FIELDS:
         last = max(len(points) for runs in by_arm.values() for points in runs)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from thinktwice.errors import ConfigError, DataError, ModelError, RunError, ThinkTwiceError, TrainError
     from thinktwice.methods.backtrack import Backtrack
     from thinktwice.methods.baseline import Baseline
+    from thinktwice.methods.evolve import Evolve
     from thinktwice.methods.planning import Planning
     from thinktwice.methods.react import React
     from thinktwice.methods.transplant import Transplant
@@ -55,6 +56,7 @@ _HOMES = {
     "errors": ("ConfigError", "DataError", "ModelError", "RunError", "ThinkTwiceError", "TrainError"),
     "methods.backtrack": ("Backtrack",),
     "methods.baseline": ("Baseline",),
+    "methods.evolve": ("Evolve",),
     "methods.planning": ("Planning",),
     "methods.react": ("React",),
     "methods.transplant": ("Transplant",),
@@ -80,6 +82,7 @@ __all__ = [
     "Control",
     "DataError",
     "Engine",
+    "Evolve",
     "Example",
     "LocalEngine",
     "ModelError",
