@@ -41,7 +41,7 @@ def answers(root: Path, arm: str) -> dict[tuple[int, str], float]:
     return {(row["level"], key): float(row["score"]["value"]) for key, row in rows.items()}
 
 
-def print_test(runs: list[Path]) -> None:
+def print_test(runs: list[Path], more: list[tuple[str, ...]]) -> None:
     """Print test accuracy by arm and level, and what the headline's arm is ahead of each; arms that every run has."""
     recipe = parse(Recipe, Run.load(runs[0]).config, str(runs[0]))
     assert recipe.headline is not None
@@ -56,30 +56,30 @@ def print_test(runs: list[Path]) -> None:
             cells.append(f"{statistics.mean(means):.1f} ({min(means):.1f}–{max(means):.1f})")
         print(f"| {arm} | " + " | ".join(cells) + " |")
     head, seeds = recipe.headline.a, [str(root) for root in runs]
-    if head not in names:
-        return
+    pairs = [(head, name) for name in names if name != head] if head in names else []
     print("\n| difference, points | " + " | ".join(f"level {level}" for level in levels) + " |")
     print("|---|" + "---|" * len(levels))
-    for arm in (name for name in names if name != head):
+    for a, b in (*pairs, *more):
         cells = []
         for level in levels:
-            keys = [key for key in scores[head][0] if key[0] == level]
-            sides = [[[run[key] for key in keys] for run in scores[name]] for name in (head, arm)]
+            keys = [key for key in scores[a][0] if key[0] == level]
+            sides = [[[run[key] for key in keys] for run in scores[name]] for name in (a, b)]
             found = replicated_difference(*sides, clusters=seeds)
             cells.append(f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
-        print(f"| {head} − {arm} | " + " | ".join(cells) + " |")
+        print(f"| {a} − {b} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("runs", nargs="+", type=Path)
     command.add_argument("--page", type=Path, help="where the curves go, as HTML")
+    command.add_argument("--pairs", nargs="*", default=[], metavar="A:B", help="more differences on test")
     options = command.parse_args()
     by_arm: dict[str, list[list[dict[str, float]]]] = defaultdict(list)
     for root in options.runs:
         for arm, points in rounds(root).items():
             by_arm[arm].append(points)
-    print_test(options.runs)
+    print_test(options.runs, [tuple(pair.split(":")) for pair in options.pairs])
     drawn = []
     for field in FIELDS:
         last = max(len(points) for runs in by_arm.values() for points in runs)

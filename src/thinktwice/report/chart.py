@@ -5,7 +5,7 @@ around them. Every function returns `Markup`: names are escaped here, numbers ar
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -72,11 +72,11 @@ def svg(plot: Plot, title: str, parts: Sequence[str]) -> Markup:
     ).format(w=plot.width, h=plot.height, t=title, body=body)
 
 
-def legend(names: Iterable[str], colours: Mapping[str, int]) -> Markup:
+def legend(names: Iterable[str], colours: Mapping[str, int], dashed: Collection[str] = ()) -> Markup:
     """Return the names with their colours, for where there is no room at the ends of the lines."""
     keys = (
         Markup('<span class="arm"><i class="key{} c{}"></i>{}</span>').format(
-            " dashed" if name.endswith(" (dev)") else "", colours[name], name
+            " dashed" if name.endswith(" (dev)") or name in dashed else "", colours[name], name
         )
         for name in names
     )

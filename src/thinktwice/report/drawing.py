@@ -6,6 +6,9 @@ from thinktwice.records import Figure
 from thinktwice.report.chart import Plot, axes, both, legend, path, svg, ticks
 from thinktwice.show import printable
 
+TONES = 7
+"""Lines that are told apart by colour alone; further ones are dashed."""
+
 
 def lines(figure: Figure, title: str) -> Markup | None:
     """Draw a figure; points that are not to be trusted are hollow. None where there is no point.
@@ -23,7 +26,8 @@ def lines(figure: Figure, title: str) -> Markup | None:
     span = (0.0, 1.0) if figure.diagonal else (min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1)
     height = (0.0, 1.0) if shares else (min(ys), max(ys) if max(ys) > min(ys) else min(ys) + 1)
     names = [printable(line.name) for line in figure.lines]
-    colours = {name: number % 8 for number, name in enumerate(names)}
+    colours = {name: number % TONES for number, name in enumerate(names)}
+    dashed = frozenset(names[TONES:])
     x_label, y_label = printable(figure.x), printable(figure.y)
 
     def draw(narrow: bool) -> Markup:
@@ -45,13 +49,14 @@ def lines(figure: Figure, title: str) -> Markup | None:
                 parts.append(f'<path class="band c{colours[name]}" d="{path(edge)}Z"/>')
         for name, line in zip(names, figure.lines, strict=True):
             places = [plot.at(x, y) for x, y in line.points]
-            parts.append(f'<g class="series c{colours[name]}"><path class="line thin" d="{path(places)}"/>')
+            kind = "line thin dashed" if name in dashed else "line thin"
+            parts.append(f'<g class="series c{colours[name]}"><path class="{kind}" d="{path(places)}"/>')
             for index, ((x, y), (cx, cy)) in enumerate(zip(line.points, places, strict=True)):
-                look = "ring paper" if index in line.hollow else "dot"
+                look = "ring hollow" if index in line.hollow else "dot"
                 value = f"{100 * y:.1f} %" if shares else f"{y:g}"
                 text = escape(f"{name}: {figure.x} {x:g}, {figure.y} {value}".replace("-", "\u2212"))
                 parts.append(f'<circle class="{look}" cx="{cx}" cy="{cy}" r="4.5"><title>{text}</title></circle>')
             parts.append("</g>")
         return svg(plot, f"{printable(title)}, drawn", parts)
 
-    return both(draw) + (legend(names, colours) if len(names) > 1 else Markup(""))
+    return both(draw) + (legend(names, colours, dashed) if len(names) > 1 else Markup(""))
