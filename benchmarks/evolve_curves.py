@@ -106,7 +106,7 @@ def main() -> None:
     if options.page:
         picture = lines(Figure("round", "right", tuple(drawn)), "All arms, round by round")
         style = asset("style.css")
-        page = f"<!doctype html><meta charset=utf-8><style>{style}</style><body>{picture}</body>"
+        page = f"<!doctype html><meta charset=utf-8><style>{style}</style><body style=padding:1rem>{picture}</body>"
         options.page.write_text(page, encoding="utf-8")
 
 
