@@ -227,7 +227,7 @@ def test_the_page_knows_the_models_without_their_places(ask, untouched):
     page = ask("/playground").text
     setup = json.loads(page.partition('id="setup">')[2].partition("</script>")[0])
     named = {choice["name"]: choice for choice in setup["choices"]}
-    assert list(named)[-3:] == ["nano-annealed", "nano", "nano-wiki", "nano-critic"]
+    assert list(named)[-4:] == ["nano-annealed", "nano", "nano-wiki", "nano-critic"]
     assert named["small/backtrack"]["beside"] == "small/control"
     assert named["small/backtrack"]["bias"] == 20.0
     assert named["small/backtrack"]["budget"] == 60
