@@ -4,12 +4,13 @@ Written by hand rather than with pydantic because every message names the key, t
 expected and what was found, and because plain dataclasses from any module (`types.Trace` too) must work unchanged.
 """
 
+import functools
 import math
 import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,29 @@ T = TypeVar("T")
 
 REST: Mapping[str, Any] = types.MappingProxyType({"rest": True})
 """Metadata of the one dataclass field (a dict) that collects the keys no other field claims."""
+SIMPLE = (int, str, bool)
+"""Types whose own values are taken as they are: token ids and texts are most of what a run reads back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a dataclass takes. It is worked out once: hints are strings until they are evaluated."""
+
+    hints: Mapping[str, Any]
+    known: Mapping[str, Field[Any]]
+    rest: str | None
+
+
+@functools.cache
+def _shape(cls: Any) -> _Shape:
+    rest = next((f.name for f in fields(cls) if f.metadata.get("rest")), None)
+    known = {f.name: f for f in fields(cls) if f.init and not f.metadata.get("rest")}
+    return _Shape(typing.get_type_hints(cls), known, rest)
+
+
+@functools.cache
+def _parts(expected: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(expected), typing.get_args(expected)
 
 
 def parse(cls: type[T], mapping: Mapping[Any, Any], where: str = "") -> T:
@@ -39,9 +63,8 @@ def _dataclass(cls: Any, value: Any, where: str, key: str, place: str) -> Any:
     if not isinstance(value, Mapping):
         keys = ", ".join(f.name for f in fields(cls))
         raise _error(where, place, key, f"expected a mapping with keys {keys}; got {shown(value)}")
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in fields(cls) if f.init and not f.metadata.get("rest")}
-    rest = next((f.name for f in fields(cls) if f.metadata.get("rest")), None)
+    shape = _shape(cls)
+    known, rest = shape.known, shape.rest
     places: Mapping[Any, str] = getattr(value, "places", {})
     arguments: dict[str, Any] = {}
     surplus = Tree()
@@ -49,7 +72,7 @@ def _dataclass(cls: Any, value: Any, where: str, key: str, place: str) -> Any:
         inner = f"{key}.{name}" if key else str(name)
         spot = places.get(name, "")
         if name in known:
-            arguments[name] = _convert(hints[name], item, where, inner, spot)
+            arguments[name] = _convert(shape.hints[name], item, where, inner, spot)
         elif rest is not None:
             surplus[name] = _convert(Any, item, where, inner, spot)
             surplus.places[name] = spot
@@ -69,7 +92,9 @@ def _dataclass(cls: Any, value: Any, where: str, key: str, place: str) -> Any:
 
 def _convert(expected: Any, value: Any, where: str, key: str, place: str) -> Any:
     """Return `value` as the annotated type `expected`, or raise with its key."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if expected in SIMPLE and type(value) is expected:
+        return value
+    origin, arguments = _parts(expected)
     if expected is Any or expected is object:
         return _plain(value)
     if origin in (typing.Union, types.UnionType):
@@ -79,7 +104,10 @@ def _convert(expected: Any, value: Any, where: str, key: str, place: str) -> Any
     if isinstance(value, Word) and expected is str:
         return value.value if isinstance(value.value, str) else str(value)
     value = _plain(value)
-    fault = _error(where, place, key, f"expected {_named(expected)}, got {shown(value)}")
+
+    def fault() -> ConfigError:
+        return _error(where, place, key, f"expected {_named(expected)}, got {shown(value)}")
+
     if origin is Literal:
         if not any(value == choice and type(value) is type(choice) for choice in arguments):
             close = nearest(value, map(str, arguments)) if isinstance(value, str) else ""
@@ -87,7 +115,7 @@ def _convert(expected: Any, value: Any, where: str, key: str, place: str) -> Any
         return value
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise fault
+            raise fault()
         places: Mapping[Any, str] = getattr(value, "places", {})
         built = Tree()
         for name, item in value.items():
@@ -98,30 +126,36 @@ def _convert(expected: Any, value: Any, where: str, key: str, place: str) -> Any
         return built
     if origin in (list, tuple, Sequence, frozenset):
         if not isinstance(value, list | tuple):
-            raise fault
+            raise fault()
         fixed = origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis)
         if fixed and len(value) != len(arguments):
             raise _error(where, place, key, f"expected {len(arguments)} values, got {len(value)}: {shown(value)}")
         kinds = arguments if fixed else (arguments[0],) * len(value)
-        items = [_convert(k, v, where, f"{key}[{i}]", place) for i, (k, v) in enumerate(zip(kinds, value, strict=True))]
+        if not fixed and arguments[0] in SIMPLE and set(map(type, value)) == {arguments[0]}:
+            items = list(value)
+        else:
+            each = enumerate(zip(kinds, value, strict=True))
+            items = [_convert(kind, item, where, f"{key}[{i}]", place) for i, (kind, item) in each]
         return items if origin is list else frozenset(items) if origin is frozenset else tuple(items)
     if expected is Path and isinstance(value, str):
         return Path(value)
     if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise fault
+            raise fault()
         return float(value)
     if expected in (types.NoneType, None):
         if value is not None:
-            raise fault
+            raise fault()
         return None
     if isinstance(expected, type) and type(value) is expected:
         return value
-    raise fault
+    raise fault()
 
 
 def _union(choices: tuple[Any, ...], value: Any, where: str, key: str, place: str) -> Any:
     """Return the value as the first choice that takes it; exact types before text typed on the command line."""
+    if value is None and types.NoneType in choices:
+        return None
     exact = sorted(choices, key=lambda choice: choice is str) if isinstance(value, Word) else choices
     errors: list[ConfigError] = []
     for choice in exact:
