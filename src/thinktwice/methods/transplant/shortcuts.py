@@ -134,16 +134,19 @@ def _with_choice(scores: Scores, items: Sequence[Item]) -> Scores:
 
 def _vectors(items: Sequence[Item], train: int, unit: str, part: Callable[[str], str]) -> Any:
     """Return slot 1's TF-IDF vector less slot 2's, a row a pair; the vocabulary is of the first `train` pairs."""
-    text = sklearn("feature_extraction.text")
+    extraction = sklearn("feature_extraction.text")
     shape: dict[str, Any] = (
         {"ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"}
         if unit == "word"
         else {"ngram_range": (2, 5), "analyzer": unit}
     )
-    vectorizer = text.TfidfVectorizer(sublinear_tf=True, min_df=2 if train > 50 else 1, **shape)
+    vectorizer = extraction.TfidfVectorizer(sublinear_tf=True, min_df=2 if train > 50 else 1, **shape)
     sides = [[part(item.candidates[slot].text) for item in items] for slot in (0, 1)]
     vectorizer.fit([*sides[0][:train], *sides[1][:train]])
-    return (vectorizer.transform(sides[0]) - vectorizer.transform(sides[1])).tocsr()
+    places = {text: place for place, text in enumerate(dict.fromkeys([*sides[0], *sides[1]]))}
+    vectors = vectorizer.transform(list(places))  # a candidate of many pairs is cut up once
+    first, second = ([places[text] for text in side] for side in sides)
+    return (vectors[first] - vectors[second]).tocsr()
 
 
 def _learn(features: Any, labels: NDArray[np.int64], solver: str = "liblinear") -> Scores:
