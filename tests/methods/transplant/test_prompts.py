@@ -136,6 +136,8 @@ def test_pointwise_and_listwise(nano):
     yes = render_choice(an_item(), (0,), nano, wording=BARE_POINTWISE)
     no = render_choice(an_item(), (1,), nano, wording=BARE_POINTWISE)
     assert (yes.right, no.right, len(yes.moves)) == (0, 1, 1)
+    solver = yes.argued[0]
+    assert yes.token_ids[: len(solver)] == solver, "a bare yes/no verifier reads what the solver wrote, as it wrote it"
     many = replace(an_item(), candidates=(*an_item().candidates, *an_item().candidates[1:]))
     choice = render_choice(many, (2, 0, 1), nano, wording=BARE)
     assert choice.right == 1

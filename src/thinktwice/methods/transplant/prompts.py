@@ -60,7 +60,8 @@ POINTWISE = Wording(
 """One candidate, yes or no (GenRM's form; Zhang et al. 2024, arXiv 2408.15240)."""
 BARE = Wording("{question}\n", " {name}", "\n", "\n{argument}", "", (("####", " {name}"),))
 """Nothing but what the nano bases have read: numbers, line breaks, the mark of an answer."""
-BARE_POINTWISE = replace(BARE, candidate="", names=("1", "0"), pointwise=True)
+BARE_POINTWISE = replace(BARE, question="{question}", candidate="", names=("1", "0"), pointwise=True)
+"""The one candidate stands where a solver writes it: what the verifier reads is what the arguer reads."""
 
 WORDINGS = {"pairwise": PAIRWISE, "pointwise": POINTWISE, "bare": BARE, "bare_pointwise": BARE_POINTWISE}
 
