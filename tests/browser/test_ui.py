@@ -141,6 +141,24 @@ def test_a_question_is_answered_by_the_model_and_its_control(open_page, shared):
     assert "reference" in page.locator("#pane-model .judged").inner_text()
 
 
+def test_a_graded_verdict_is_partly_right(open_page, shared):
+    page = open_page(f"{shared}/playground?model=small/control&pace=0")
+
+    def grade(route):
+        answer = route.fetch()
+        told = [json.loads(line.removeprefix("data: ")) for line in answer.text().split("\n\n") if line]
+        assert told[-1]["kind"] == "judged"
+        told[-1] |= {"right": False, "value": 2 / 3}
+        route.fulfill(response=answer, body="".join(f"data: {json.dumps(message)}\n\n" for message in told))
+
+    page.route("**/answer", grade)
+    page.locator(".sample").first.click()
+    page.locator("#pane-model .judged.partly").wait_for()
+    said = page.locator("#pane-model .judged").inner_text()
+    assert said.startswith("≈ partly right, 0.67: ")
+    assert "reference" in said
+
+
 def test_settings_reach_the_model_and_the_address_brings_them_back(open_page, shared):
     page = open_page(f"{shared}/playground?run=small&pace=0")
     asked = []

@@ -275,6 +275,23 @@ def test_a_tasks_code_in_a_file_judges_only_with_leave(runs, question, tmp_path)
     assert not marker.exists()
 
 
+def test_a_graded_answer_is_partly_right(runs, question, tmp_path):
+    code = tmp_path / "graded.py"
+    code.write_text(
+        "from dataclasses import replace\n"
+        "from thinktwice.tasks import load_task\n"
+        "from thinktwice.types import Score\n"
+        "def task(**options):\n"
+        "    return replace(load_task('arith', **options), score=lambda problem, reply: Score(0.5, reply))\n"
+    )
+    config = json.loads((runs / "small/config.json").read_text())
+    config["task"]["name"] = f"{code}:task"
+    (runs / "small/config.json").write_text(json.dumps(config))
+    problems = Problems(allow_code=True)
+    verdict = problems.judge(runs / "small", problems.find(runs / "small", question["question"]), "half")
+    assert (verdict.right, verdict.value, verdict.answer) == (False, 0.5, "half")
+
+
 def test_characters_of_several_tokens_stay_whole():
     snow = "☃".encode()
     words = {1: b"a", 2: snow[:1], 3: snow[1:2], 4: snow[2:], 5: b"b"}

@@ -42,6 +42,8 @@ class Verdict:
 
     right: bool | None
     """None when its task's scorer is not to be had."""
+    value: float | None
+    """Between 0 and 1 where the task grades answers (F1): partly right."""
     answer: str | None
     """What was taken for the answer."""
     reference: str
@@ -75,9 +77,10 @@ class Problems:
     def judge(self, root: Path, known: Known, reply: str) -> Verdict:
         """Judge a reply to a test problem by the run's own task."""
         score = self._score(root, known, reply)
-        right = None if score is None else score.value == 1
-        answer, why = (None, "") if score is None else (score.answer, score.why)
-        return Verdict(right, answer, known.reference, why, known.key, known.level)
+        if score is None:
+            return Verdict(None, None, None, known.reference, "", known.key, known.level)
+        right = score.value == 1
+        return Verdict(right, score.value, score.answer, known.reference, score.why, known.key, known.level)
 
     def _read(self, root: Path) -> tuple[dict[str, Known], tuple[Sample, ...]]:
         paths = sorted((root / "traces").glob("*.jsonl"))

@@ -139,16 +139,19 @@ export class Pane {
     this.foot.replaceChildren(el("p", { class: "facts" }, facts.filter(Boolean).join(" · ")));
   }
 
-  _judge({ right, answer, reference, key, level }) {
+  _judge({ right, value, answer, reference, key, level }) {
     this.say("");
-    const words =
-      right == null
-        ? `reference answer: ${reference}`
-        : right
-          ? `right: ${answer}`
-          : `wrong: ${answer ?? "no answer found"} (reference: ${reference})`;
-    const verdict = el("p", { class: `judged ${right == null ? "" : right ? "right" : "wrong"}` });
-    if (right != null) verdict.append(el("span", { "aria-hidden": "true" }, right ? "✓ " : "✗ "));
+    const kind = right == null ? "" : right ? "right" : value > 0 ? "partly" : "wrong";
+    const against = `${answer ?? "no answer found"} (reference: ${reference})`;
+    const words = {
+      "": `reference answer: ${reference}`,
+      right: `right: ${answer}`,
+      partly: `partly right, ${value?.toFixed(2)}: ${against}`,
+      wrong: `wrong: ${against}`,
+    }[kind];
+    const verdict = el("p", { class: `judged ${kind}` });
+    const mark = { right: "✓ ", partly: "≈ ", wrong: "✗ " }[kind];
+    if (mark) verdict.append(el("span", { "aria-hidden": "true" }, mark));
     verdict.append(el("bdi", {}, words));
     const link = el("a", { href: `/run/${encodeURIComponent(this.run)}#trace=${encodeURIComponent(key)}` });
     link.textContent = "as it was answered in the run";
