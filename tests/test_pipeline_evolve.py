@@ -25,7 +25,7 @@ from thinktwice.methods.evolve.prompts import Shot
 from thinktwice.methods.evolve.rows import Attempt, Critique, Voted
 from thinktwice.pipeline import Bench, run_recipe
 from thinktwice.pipeline.lines import read_rows
-from thinktwice.pipeline.rounds import KINDS, Rounds
+from thinktwice.pipeline.rounds import KINDS, Arm
 from thinktwice.render import Render
 from thinktwice.report import report
 from thinktwice.run import Run, read_json
@@ -153,7 +153,7 @@ def test_counts_are_those_of_the_rows(finished: Path) -> None:
 
 def test_rounds_answer_other_problems_each_and_none_that_was_learned_or_is_tested(finished: Path) -> None:
     bench = Bench(parse(Recipe, read_json(finished / "config.json")), print)
-    rounds = Rounds(bench, Run.load(finished), "evolve")
+    rounds = Arm(bench, Run.load(finished), "evolve")
     sets = [{p.id for p in rounds.problems(n)} for n in (1, 2)]
     warm = {t.problem_id for t in read_rows(stage(finished, "collect-base") / "traces.jsonl", Trace)}
     others = {p.id for split in ("dev", "test") for p in bench.task.splits[split]}
@@ -385,7 +385,7 @@ def test_reference_solutions_and_majorities_and_shares(tmp_path: Path) -> None:
     root = run_recipe(recipe_of(arms), tmp_path / "run")
     bench = Bench(parse(Recipe, read_json(root / "config.json")), print)
     by_id = {p.id: p for p in bench.task.splits["train"]}
-    problems = Rounds(bench, Run.load(root), "sft").problems(1)
+    problems = Arm(bench, Run.load(root), "sft").problems(1)
     assert [t.reply for t in rows_of(root, "sft", 1)] == [p.solution for p in problems]
     for trace in rows_of(root, "star", 1):
         assert bench.task.score(by_id[trace.problem_id], trace.reply).value == 1
@@ -463,7 +463,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         task={**RECIPE["task"], "per_level": 40},  # type: ignore[dict-item]
         method={**METHOD, "warm": {"solutions": 60, "levels": [1, 2]}},
     )
-    rounds = Rounds(Bench(recipe, print), cast(Run, None), "guarded")  # there is none yet
+    rounds = Arm(Bench(recipe, print), cast(Run, None), "guarded")  # there is none yet
     (place / "poisoned.json").write_text(json.dumps([p.id for p in rounds.problems(2)]))
     return run_recipe(recipe, place / "run")
 
@@ -498,7 +498,7 @@ def test_the_third_round_is_answered_with_the_weights_that_stand(poisoned: Path,
         method = bench.methods[arm]
         assert isinstance(method, Evolve)
         engine, render = bench.engine(stage(poisoned, f"train_{number}-{arm}") / "model")
-        problems = Rounds(bench, Run.load(poisoned), arm).problems(3)
+        problems = Arm(bench, Run.load(poisoned), arm).problems(3)
         again = method.attempt(problems, engine, render, bench.sampling, bench.task)
         written = read_rows(stage(poisoned, f"answer_3-{arm}") / "attempts.jsonl", Attempt)
         assert [a.token_ids for a in again] == [a.token_ids for a in written]
@@ -737,9 +737,9 @@ def test_adopted_examples_stand_in_the_next_round_s_prompts_and_in_no_row(
         assert "### Examples" not in render.text(example.token_ids)
     dev = {p.prompt for p in problems if p not in train}
     assert not dev & {shot.question for shot in chosen}
-    gate = Rounds(Bench(recipe, print), Run.load(root), "evolve").dev()[0]
+    gate = Arm(Bench(recipe, print), Run.load(root), "evolve").dev()[0]
     assert len(gate) == 2  # a quarter of dev: another quarter decides on examples
 
 
 def first_problem(recipe: Recipe, number: int) -> str:
-    return Rounds(Bench(recipe, print), cast(Run, None), "evolve").problems(number)[0].prompt
+    return Arm(Bench(recipe, print), cast(Run, None), "evolve").problems(number)[0].prompt

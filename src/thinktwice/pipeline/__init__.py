@@ -19,11 +19,11 @@ from thinktwice.errors import ConfigError, DataError
 from thinktwice.methods import Calibrated, Explaining, Fitted, Method, Posing, Silenced, build_method
 from thinktwice.methods.baseline import Baseline
 from thinktwice.methods.evolve import Evolve
-from thinktwice.pipeline import rounds
 from thinktwice.pipeline.generations import write_generations
 from thinktwice.pipeline.lines import read_rows, write_rows
 from thinktwice.pipeline.posing import pose, read_posed
 from thinktwice.pipeline.results import Results, cell, describe_failure, failures, key_of
+from thinktwice.pipeline.rounds import Arm, Rounds, plan
 from thinktwice.pipeline.trackers import Tracked, Trackers
 from thinktwice.records import Note, TraceRecord
 from thinktwice.render import Render
@@ -76,7 +76,7 @@ def run_recipe(
         bench.prepare(run)
         if until_round is not None:
             for name in filter(bench.goes_round, recipe.arms):
-                rounds.Rounds(bench, run, name).finish(until_round)
+                Rounds(Arm(bench, run, name)).finish(until_round)
             return root
         for name in recipe.arms:
             bench.solve(run, name)
@@ -182,7 +182,7 @@ class Bench:
         start = self.recipe.arms[name].start
         before = self.training_stages(start) if start is not None else []
         if self.goes_round(name):
-            return [*before, *rounds.plan(self, name)]
+            return [*before, *plan(self, name)]
         return [*before, f"collect-{name}", f"train-{name}"]
 
     def goes_round(self, name: str) -> bool:
@@ -244,7 +244,7 @@ class Bench:
         if not arm.trained:
             return run.root / "stages" / "base"
         if self.goes_round(name):
-            return rounds.Rounds(self, run, name).finish()
+            return Rounds(Arm(self, run, name)).finish()
         method, before = self.methods[name], [*self.first_stages]
         if arm.start is not None:
             self.weights(run, arm.start)
