@@ -17,7 +17,7 @@ from thinktwice.records import Cell, Comparison, Summary, TraceRecord
 from thinktwice.report import report
 from thinktwice.report.assets import content_policy
 from thinktwice.report.claims import find, headline, interval, percent, points, split, verdict
-from thinktwice.run import Run, write_json
+from thinktwice.run import Rows, Run, write_json
 from thinktwice.types import Score, Step, Trace
 
 
@@ -237,6 +237,16 @@ def test_parts_that_were_not_measured_are_named(run_dir: Path) -> None:
     assert "No retraction numbers are in summary.json" in text
     assert "No failure counts are in summary.json" in text
     assert "Undo threshold" not in text
+
+
+def test_retractions_are_not_missed_where_nothing_was_taken_back(run_dir: Path) -> None:
+    saved = json.loads((run_dir / "summary.json").read_text())
+    write_json(run_dir / "summary.json", saved | {"retraction": {}, "threshold": None})
+    for path in (run_dir / "traces").glob("*.jsonl"):
+        rows = [row for row in Rows(path, "key", writable=False).done.values() if all(s["kept"] for s in row["trace"]["steps"])]
+        path.unlink()
+        Rows(path, "key", writable=True).append(rows)
+    assert "retraction numbers" not in Reader(report(run_dir).read_text()).text
 
 
 def test_a_run_without_a_headline_claims_nothing_and_pairs_nothing(

@@ -86,6 +86,11 @@ class Page:
             return self.recipe.headline.level
         return max(self.outcomes.levels, default=None)
 
+    @property
+    def took_back(self) -> bool:
+        """Whether an answer of the run took something back."""
+        return any(spent.dropped for by_level in self.outcomes.spent.values() for spent in by_level.values())
+
 
 def gather(run: Run) -> Page:
     """Read a run; every part that isn't there stays empty."""
