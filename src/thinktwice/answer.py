@@ -85,10 +85,31 @@ def open_model(model: str) -> SavedModel:
     """
     if (Path(model) / "verifier.json").is_file():
         raise ConfigError(
-            f"{model} is a verifier: it says which of several solutions is right, and answers no questions. A recipe "
-            "asks it (an arm with weights), or LocalEngine.load(...).choose(choices)."
+            f"{model} is a verifier: it says which of several solutions is right, and answers no questions. Ask it "
+            "with thinktwice verify."
         )
-    place = Path(model) if _is_adapter(Path(model)) else Path(nano.resolve(model))
+    return _opened(Path(model) if _is_adapter(Path(model)) else Path(nano.resolve(model)))
+
+
+def open_verifier(model: Path) -> SavedModel:
+    """Load a verifier that a run trained: `rank` of `methods.transplant.ranking` asks it about candidates.
+
+    Raises:
+        ConfigError: no verifier, or one that lies in no run, so that nobody knows what it was trained to read.
+    """
+    if not (model / "verifier.json").is_file():
+        raise ConfigError(
+            f"{model} is no verifier. Train one (thinktwice run recipes/transplant.yaml); for a model that answers "
+            "questions there is thinktwice solve."
+        )
+    if _run_of(model) is None:
+        raise ConfigError(
+            f"{model} lies in no run, and what it reads is in the run's recipe; keep it there, or copy all."
+        )
+    return _opened(model)
+
+
+def _opened(place: Path) -> SavedModel:
     engine = load_engine(place)
     render = Render(cast(Any, engine.tokenizer), _template_of(place))
     return SavedModel(engine, render, _method_of(place, render), place)

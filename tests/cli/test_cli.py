@@ -73,7 +73,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
     names = [f.__name__.replace("evaluate", "eval") for f, _ in cli.COMMANDS]
     assert " ".join(names) == (
         "run slurm watch train solve eval show attribute report repeated ui types export distil export_pairs review "
-        "argue audit compose_eval compose_sft label migrate pretrain tasks methods doctor"
+        "argue audit verify compose_eval compose_sft label migrate pretrain tasks methods doctor"
     )
     for name in (name.replace("_", "-") for name in names):
         assert re.search(rf"\b{name}\b", top.output)

@@ -243,7 +243,11 @@ def test_retractions_are_not_missed_where_nothing_was_taken_back(run_dir: Path) 
     saved = json.loads((run_dir / "summary.json").read_text())
     write_json(run_dir / "summary.json", saved | {"retraction": {}, "threshold": None})
     for path in (run_dir / "traces").glob("*.jsonl"):
-        rows = [row for row in Rows(path, "key", writable=False).done.values() if all(s["kept"] for s in row["trace"]["steps"])]
+        rows = [
+            row
+            for row in Rows(path, "key", writable=False).done.values()
+            if all(s["kept"] for s in row["trace"]["steps"])
+        ]
         path.unlink()
         Rows(path, "key", writable=True).append(rows)
     assert "retraction numbers" not in Reader(report(run_dir).read_text()).text

@@ -27,6 +27,7 @@ from thinktwice.cli import (
     serve,
     slurm,
     types,
+    verify,
     watch,
     work,
 )
@@ -51,6 +52,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (review.review, "thinktwice review runs/evolve/queue.jsonl --out human.jsonl"),
     (argue.argue, "thinktwice argue gsm8k task.path=data/gsm8k writer.model=gpt-4o --out solutions.jsonl"),
     (audit.audit, "thinktwice audit solutions.jsonl --pairing balanced"),
+    (verify.verify, "thinktwice verify runs/transplant solutions.jsonl --out ranked.jsonl"),
     (compose.compose_eval, "thinktwice compose-eval boolq task.path=data/boolq task.train=20 --out boolq-eval.jsonl"),
     (compose.compose_sft, "thinktwice compose-sft wiki_instructions --against eval.jsonl --out sft.jsonl"),
     (label.label, "thinktwice label strategyqa task.path=data planner.model=gpt-4o --out steps.json"),

@@ -1,6 +1,8 @@
 """From a recipe to its findings: tiny, and the whole way."""
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from thinktwice import cli
 from thinktwice.answer import open_model
 from thinktwice.config import Recipe, load, parse
 from thinktwice.errors import ConfigError
 from thinktwice.methods import build_method
 from thinktwice.methods.transplant import posed
-from thinktwice.methods.transplant.data import read_items
+from thinktwice.methods.transplant.data import read_items, write_items
 from thinktwice.pipeline import run_recipe
 from thinktwice.records import Finding, Summary, TraceRecord
 from thinktwice.report import report
@@ -116,6 +119,84 @@ def test_the_summary_says_what_the_transplant_adds_and_what_needs_no_verifier(ru
 def test_a_verifier_asked_a_question_says_what_it_is(run: Run) -> None:
     with pytest.raises(ConfigError, match="is a verifier: it says which of several solutions is right"):
         open_model(str(run.root / "stages/train-transplant/model"))
+
+
+def verified(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[list[dict], str]:
+    """Run `thinktwice verify`; return its rows and what it says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["thinktwice", "verify", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0, err
+    return [json.loads(line) for line in out.splitlines()], err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["transplant", "genrm", "text"])
+def test_a_trained_verifier_is_put_to_work_and_says_what_it_said_in_its_run(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], arm: str
+) -> None:
+    lines = (run.root / "stages/pose/test.jsonl").read_text().splitlines()
+    problems = [parse(Problem, json.loads(line), "test") for line in lines]
+    write_items(tmp_path / "items.jsonl", [posed.to_item(problem) for problem in problems])
+    rows, said = verified(capsys, run.root, tmp_path / "items.jsonl", "--arm", arm)
+    records = [parse(TraceRecord, row, arm) for row in run.traces(arm).done.values()]
+    assert len(rows) == len(problems) > len(records) > 0
+    for record in records:
+        problem = next(p for p in problems if record.key.endswith(f"/{p.id}"))
+        row = next(row for row in rows if row["id"] == problem.id)
+        own = posed.read(problem, record.trace)
+        assert row["scores"] == pytest.approx(own.scores, abs=1e-4)
+        assert row["right"] is (row["best"] in posed.rights(problem))
+        if own.verdicts:
+            assert row["agree"] is (own.verdicts[0].slot != own.verdicts[1].slot)
+    assert f"{len(rows)} questions" in said
+    assert "the best candidate is right" in said
+
+
+@pytest.mark.slow
+def test_solutions_that_nobody_labelled_are_ranked(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "mine.jsonl", tmp_path / "ranked.jsonl"
+    row = {"question": "Ann has 3 pens. How many pens does Ann have?", "candidates": ["#### 3", "#### 4", "#### 5"]}
+    file.write_text(
+        json.dumps(row) + "\n" + json.dumps({**row, "id": "mine", "candidates": row["candidates"][:2]}) + "\n"
+    )
+    printed, said = verified(capsys, run.root / "stages/train-text/model", file, "--arm", "text", "--out", out)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert printed == []
+    assert [(r["id"], len(r["scores"]), r["right"]) for r in rows] == [("line 1", 3, None), ("mine", 2, None)]
+    assert all(r["scores"][r["best"]] == max(r["scores"]) <= 0 for r in rows)
+    assert "right" not in said
+    file.write_text(json.dumps({**row, "candidates": ["#### 3"]}))
+    rows, _ = verified(capsys, run.root, file, "--arm", "genrm")
+    assert (rows[0]["best"], rows[0]["agree"]) == (0, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "line", "words"),
+    [
+        ("", {"question": "q", "candidates": ["a"]}, "this verifier compares"),
+        (
+            "",
+            {"question": 3, "candidates": ["a", "b"]},
+            'mine.jsonl:1: a question with candidates is {"question": text',
+        ),
+        ("", {"question": "q", "candidates": ["a", " "]}, "none of them empty"),
+        ("", {"question": "q", "candidates": []}, "one candidate or more"),
+        ("", {"question": "q"}, "of no known kind"),
+        ("stages/base", {"question": "q", "candidates": ["a", "b"]}, "is no verifier"),
+    ],
+)
+def test_what_cannot_be_verified_is_refused_with_the_fix(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, line: dict, words: str
+) -> None:
+    (tmp_path / "mine.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(AssertionError, match=re.escape(words)):
+        verified(capsys, run.root / place, tmp_path / "mine.jsonl")
 
 
 @pytest.mark.slow
