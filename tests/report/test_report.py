@@ -239,6 +239,16 @@ def test_parts_that_were_not_measured_are_named(run_dir: Path) -> None:
     assert "Undo threshold" not in text
 
 
+def test_learning_rates_that_were_tried_are_told(run_dir: Path) -> None:
+    arm = next(path.name for path in (run_dir / "stages").glob("train-*") if path.is_dir())
+    tried = [{"lr": 0.003, "dev_loss": 0.72, "accuracy": 0.5}, {"lr": 0.001, "dev_loss": 0.8, "accuracy": 0.798}]
+    write_json(run_dir / "stages" / arm / "rates.json", {"kept": 0.001, "by": "accuracy", "tried": tried})
+    told = (
+        "chosen on dev: 0.001 (dev loss 0.800, 79.8 % right) was kept; tried too: 0.003 (dev loss 0.720, 50.0 % right)."
+    )
+    assert told in Reader(report(run_dir).read_text()).text
+
+
 def test_retractions_are_not_missed_where_nothing_was_taken_back(run_dir: Path) -> None:
     saved = json.loads((run_dir / "summary.json").read_text())
     write_json(run_dir / "summary.json", saved | {"retraction": {}, "threshold": None})

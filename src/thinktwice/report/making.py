@@ -43,6 +43,8 @@ class Training:
     rate: float | None
     """Tokens a second, as the trainer measured it last."""
     audit: Audit | None
+    rates: str = ""
+    """The learning rates that were tried, in words; empty where there was one."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class StageCost:
 def read_trainings(run: Run, arms: Sequence[str], decode: Decode | None) -> Iterator[Training]:
     """Read the finished trainings; older runs wrote down less."""
     for arm in arms:
-        metrics, audit = (run.artefact(f"train-{arm}", file) for file in ("metrics.jsonl", "audit.json"))
+        files = ("metrics.jsonl", "audit.json", "rates.json")
+        metrics, audit, rates = (run.artefact(f"train-{arm}", file) for file in files)
         if metrics is None and audit is None:
             continue
         rows = list(_lines(metrics)) if metrics else []
@@ -80,6 +83,7 @@ def read_trainings(run: Run, arms: Sequence[str], decode: Decode | None) -> Iter
             int(tokens) if tokens is not None else None,
             float(rate) if rate is not None else None,
             _audit(read_json(audit), decode) if audit else None,
+            _rates(read_json(rates)) if rates else "",
         )
 
 
@@ -91,6 +95,18 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
             continue  # the last line of a process that was killed
         if isinstance(row, dict) and "step" in row:
             yield row
+
+
+def _rates(saved: Mapping[str, Any]) -> str:
+    """Return what was tried and what it reached: the one that was kept first."""
+
+    def reached(row: Mapping[str, Any]) -> str:
+        right = "" if row["accuracy"] is None else f", {percent(row['accuracy'])} right"
+        return f"{row['lr']:g} (dev loss {row['dev_loss']:.3f}{right})"
+
+    kept = next(row for row in saved["tried"] if row["lr"] == saved["kept"])
+    others = [reached(row) for row in saved["tried"] if row is not kept]
+    return f"{reached(kept)} was kept; tried too: {', '.join(others)}"
 
 
 def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,12 @@ def fit(
         TrainError: a loss that is not finite; `out_dir` belongs to another training.
         ModelError: the model can't be trained this way (attention layout, missing 4-bit support, another adapter).
     """
+    if settings.lrs:
+        from thinktwice.train.rates import fit_each_rate
+
+        rest: dict[str, Any] = {"progress": progress, "on_audit": on_audit, "tokenizer": tokenizer, "start": start}
+        each = partial(fit, examples, base_dir, dev=dev, evaluate=evaluate)
+        return fit_each_rate(each, out_dir, settings, bool(dev), **rest)
     final = out_dir / "model"
     base = base_fingerprint(base_dir) if start is None else adapter_fingerprint(base_dir, start)
     pairs, choices = is_pairs(examples), is_choices(examples)

@@ -63,6 +63,9 @@ class Training:
     """muon: hidden matrices by Muon, everything else (embeddings, head, norms, biases) by AdamW."""
     lr: float = 1e-3
     """Peak learning rate."""
+    lrs: tuple[float, ...] = ()
+    """Two rates or more: train at each instead of at `lr`, and keep the one that is best on dev (by `keep`). Where arms
+    are compared, each is then at a rate that suits it."""
     embedding_lr: float | None = None
     """With muon: AdamW's peak learning rate for what Muon does not move; None: the same as `lr`."""
     weight_decay: float = 0.0
@@ -158,6 +161,8 @@ class Training:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be 0 or more.")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ConfigError(f"training.lr is {self.lr}; it must be a positive number.")
+        if self.lrs and (len(set(self.lrs)) < max(2, len(self.lrs)) or not all(0 < r < math.inf for r in self.lrs)):
+            raise ConfigError(f"training.lrs is {list(self.lrs)}; name two positive rates or more, each once.")
         if self.embedding_lr is not None and not (math.isfinite(self.embedding_lr) and self.embedding_lr > 0):
             raise ConfigError(f"training.embedding_lr is {self.embedding_lr}; it must be a positive number.")
         if self.embedding_lr is not None and self.optimizer != "muon":
@@ -228,7 +233,7 @@ class Training:
         """Return a hash of everything that decides the weights (how often is logged and saved does not)."""
         deciding = {k: v for k, v in self.to_dict().items() if k not in ("log_every", "save_every")}
         # A training without pairs is the same as before there were any.
-        for name in (*PREFERENCE, *VERIFIER, *SPREAD, "keep"):
+        for name in (*PREFERENCE, *VERIFIER, *SPREAD, "keep", "lrs"):
             if getattr(self, name) == getattr(_DEFAULT, name):
                 del deciding[name]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

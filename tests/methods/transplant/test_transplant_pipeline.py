@@ -39,6 +39,7 @@ TINY = [
     "train.eval_every=1",
     "train.batch_size=8",
     "train.warmup_steps=0",
+    "arms.text.train.lrs=[0.001,0.003]",
     "evaluation.problems=10",
     "evaluation.dev_problems=10",
     "evaluation.levels=[2,3]",
@@ -60,7 +61,7 @@ def test_a_recipe_loads_strictly_and_has_its_controls(path: Path) -> None:
         build_method(spec.name, spec.options)
         ranks[name] = parse(Training, {**recipe.train, **arm.train}, name).lora_rank
     assert ranks["text"] == ranks["frozen"] == ranks["genrm"] == 2 * ranks["transplant"]  # one adapter for two
-    if path.stem != "transplant":
+    if path.stem == "transplant_lila":
         assert "No number was measured" in " ".join(path.read_text(encoding="utf-8").replace("#", "").split())
 
 
@@ -113,6 +114,15 @@ def test_the_summary_says_what_the_transplant_adds_and_what_needs_no_verifier(ru
     assert "Evaluations on dev" not in found["probe"]
     calibrated = read_json(run.root / "stages" / "calibrate-probe" / "method.json")
     assert len(calibrated["direction"]) == 128  # two states of 64 numbers
+
+
+@pytest.mark.slow
+def test_an_arm_may_choose_its_learning_rate_on_dev(run: Run) -> None:
+    record = read_json(run.root / "stages/train-text/rates.json")
+    assert [row["lr"] for row in record["tried"]] == [0.001, 0.003]
+    settings = read_json(run.root / "stages/train-text/model/training.json")["settings"]
+    assert (settings["lr"], settings["lrs"]) == (record["kept"], [])
+    assert not (run.root / "stages/train-transplant/rates.json").exists()
 
 
 @pytest.mark.slow
