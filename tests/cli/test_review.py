@@ -1,5 +1,6 @@
 """The command as a person drives it: on a terminal, and through a pipe."""
 
+import codecs
 import os
 import pty
 import re
@@ -7,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -60,6 +62,7 @@ class Terminal:
             os.execve(sys.executable, words(queue), environment)
         self.shown = ""
         self._read = 0
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode  # a read may end inside a character
 
     def until(self, pattern: str) -> "Terminal":
         """Wait for text that was not waited for before."""
@@ -67,7 +70,7 @@ class Terminal:
             ready, _, _ = select.select([self._fd], [], [], WAIT)
             data = os.read(self._fd, 65536) if ready else b""
             assert data, f"{pattern!r} never came; shown: {self.shown[self._read :]!r}"
-            self.shown += data.decode()
+            self.shown += self._decode(data)
         self._read = found.end()
         return self
 
@@ -75,11 +78,19 @@ class Terminal:
         os.write(self._fd, f"{line}\n".encode())
         return self
 
-    def end(self) -> int:
-        """Return the exit code."""
+    def end(self, press: bytes = b"") -> int:
+        """Return the exit code. `press` is typed, and again while nothing comes of it.
+
+        A Ctrl-C that arrives in the moment before readline waits is noticed with the next key only.
+        """
+        until = time.monotonic() + WAIT
         with suppress(OSError):  # Linux says so when the other side is closed
-            while data := os.read(self._fd, 65536):
-                self.shown += data.decode()
+            data = b"-"
+            while data and time.monotonic() < until:
+                os.write(self._fd, press)
+                while data and select.select([self._fd], [], [], 2.0)[0]:
+                    data = os.read(self._fd, 65536)
+                    self.shown += self._decode(data)
         self.close()
         return self.code
 
@@ -143,8 +154,7 @@ def test_a_kill_loses_nothing_and_the_same_command_goes_on(queue: Path, terminal
 def test_ctrl_c_says_how_to_go_on(queue: Path, terminal: Callable[[], Terminal]) -> None:
     t = terminal()
     t.until("1 of 3").until("quit").type("c").until("explanation").type("").until("2 of 3").until("quit.*: ")
-    os.write(t._fd, b"\x03")
-    assert t.end() == 130
+    assert t.end(press=b"\x03") == 130
     assert "the same command goes on where it stopped" in t.shown
     assert len(said(queue)) == 1
 
