@@ -83,7 +83,7 @@ def open_model(model: str) -> SavedModel:
     A model from a run answers as its arm did there, undo threshold included; any other with an undo token takes back
     what it takes back; the rest answer plainly.
     """
-    if (Path(model) / "verifier.json").is_file():
+    if _is_verifier(Path(model)):
         raise ConfigError(
             f"{model} is a verifier: it says which of several solutions is right, and answers no questions. Ask it "
             "with thinktwice verify."
@@ -97,7 +97,7 @@ def open_verifier(model: Path) -> SavedModel:
     Raises:
         ConfigError: no verifier, or one that lies in no run, so that nobody knows what it was trained to read.
     """
-    if not (model / "verifier.json").is_file():
+    if not _is_verifier(model):
         raise ConfigError(
             f"{model} is no verifier. Train one (thinktwice run recipes/transplant.yaml); for a model that answers "
             "questions there is thinktwice solve."
@@ -200,6 +200,10 @@ def base_directory(model: Model) -> str:
             f"({(str(error).strip() or type(error).__name__).splitlines()[0]}). "
             "Check both, or get online once so that it is cached."
         ) from error
+
+
+def _is_verifier(place: Path) -> bool:
+    return (place / "verifier.json").is_file()
 
 
 def _is_adapter(place: Path) -> bool:

@@ -48,7 +48,7 @@ def fit_each_rate(fit: Fit, out_dir: Path, settings: Training, has_dev: bool, **
     tried: list[dict[str, Any]] = []
     places: list[Path] = []
     for index, lr in enumerate(settings.lrs):
-        place = out_dir / "rates" / f"{lr:g}"
+        place = out_dir / "rates" / str(lr)
         told = None if progress is None else _nth(progress, index, len(settings.lrs))
         audited = {"on_audit": on_audit} if on_audit is not None and index == 0 else {}
         fit(out_dir=place, settings=replace(settings, lr=lr, lrs=()), progress=told, **audited, **options)

@@ -1,10 +1,6 @@
-"""A trained verifier at work: candidates of a question in, the likeliest right one out. Nothing needs to be labelled.
-
-thinktwice verify runs/transplant solutions.jsonl --out ranked.jsonl
-"""
+"""A trained verifier at work: candidates of a question in, the likeliest right one out. No label is needed."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +15,7 @@ from thinktwice.render import Render
 from thinktwice.types import Sampling
 
 CHUNK = 64
-"""Questions that are asked about before the next ones: of what is done nothing is lost to memory."""
+"""Questions that are read together; their verdicts come out before the next ones are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +33,6 @@ class Ranked:
     """Of a pair: whether the same candidate is chosen in both orders; None: there are no two orders."""
     right: bool | None = None
     """Whether the best one is right, where the file says so."""
-
-    @property
-    def probability(self) -> float:
-        """That the best candidate is right, as the verifier puts it."""
-        return math.exp(min(0.0, self.scores[self.best]))
 
 
 @dataclass(frozen=True)
